@@ -1,0 +1,29 @@
+# The commands people call; continuous integration calls the same ones.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY)  ## train on the embedded default, then sample and score
+	$(BIN)/python -m comporta.cli.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest tests comporta
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/layers.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
