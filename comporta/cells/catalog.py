@@ -1,0 +1,65 @@
+"""The catalog of cells, and reading a cell from a text file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comporta.cells import elman, gru, lstm, minimal
+from comporta.cells.cell import Cell
+from comporta.errors import CellError, ConfigurationError, nearest
+
+_CATALOG = {cell.name: cell for family in (elman, gru, lstm, minimal) for cell in family.CELLS}
+_HEADER = ("name", "source", "state", "output", "note")
+
+
+def names() -> list[str]:
+    """The names of the cells in the catalog.
+
+    >>> "gru-reset-before" in names()
+    True
+    """
+    return list(_CATALOG)
+
+
+def get(name: str) -> Cell:
+    """The cell of that name.
+
+    Raises:
+        ConfigurationError: there is none; the message shows the nearest names.
+
+    >>> get("gru").states
+    ('h',)
+    """
+    if name not in _CATALOG:
+        raise ConfigurationError(f"unknown cell {name!r}{nearest(name, _CATALOG)}")
+    return _CATALOG[name]
+
+
+def load(path: str | Path) -> Cell:
+    """Read a cell from a text file: its equations, after optional header lines.
+
+    A header line is `name: ...`, `source: ...`, `state: h c`, `output: h` or `note: ...`; the
+    name is the file's stem unless given.
+
+    Raises:
+        CellError: the file cannot be read, or its text is not a cell.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CellError(f"cannot read the cell file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CellError(f"the cell file {path} is not UTF-8 text") from None
+    header = {"name": path.stem}
+    for number, line in enumerate(lines):
+        key, colon, value = line.partition(":")
+        if colon and key.strip() in _HEADER:
+            header[key.strip()] = value.strip()
+            lines[number] = ""
+        elif line.strip() and not line.lstrip().startswith("#"):
+            break
+    try:
+        return Cell.from_json({**header, "text": "\n".join(lines).rstrip()})
+    except CellError as error:
+        raise CellError(f"{path}: {error}") from None

@@ -1,0 +1,253 @@
+"""Cell: a recurrent cell as its text, and the facts derived from it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+
+from comporta.cells import latex
+from comporta.cells.equation import Apply, Equation, Name, Node, Place, Product, parse, walk
+from comporta.cells.shapes import Shapes
+from comporta.errors import CellError
+
+
+class Cell:
+    """A recurrent cell: its equations as text, and what follows from them.
+
+    Args:
+        name: what the cell is called.
+        text: its equations, one `name = expression` a line (see `comporta.cells.equation`).
+        source: the paper it comes from, with its arXiv id where there is one.
+        state: the names carried from step to step, separated by spaces, in the order of the
+            state tuple. A state read before its line is the last step's value.
+        output: the name whose value is the output of the step; the last state assigned unless
+            given.
+        note: one remark on the design.
+
+    Raises:
+        CellError: the text is not a cell; the message has line, column and the mend.
+
+    >>> cell = Cell("elman", "h = tanh(W_h @ x + b_h + U_h @ h)", source="Elman 1990")
+    >>> dict(cell.parameters)
+    {'W_h': ('H', 'D'), 'b_h': ('H',), 'U_h': ('H', 'H')}
+    >>> cell.is_linear
+    False
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        *,
+        source: str = "",
+        state: str = "h",
+        output: str | None = None,
+        note: str = "",
+    ) -> None:
+        self.name = name
+        self.text = textwrap.dedent(text).strip()
+        self.source = source
+        self.note = note
+        self.states: tuple[str, ...] = tuple(state.split())
+        self._check_states()
+        self.equations: tuple[Equation, ...] = parse(self.text, self.states)
+        self.output = output or self._last_state_assigned()
+        shapes = Shapes(self.equations, self.states, self._error)
+        self.parameters: Mapping[str, tuple[str, ...]] = MappingProxyType(shapes.parameters)
+        self.dimensions: Mapping[str, str] = MappingProxyType(shapes.values)
+        self._check_use()
+
+    def __repr__(self) -> str:
+        return f"Cell({self.name!r})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        return self.equations, self.states, self.output
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Node]:
+        return {equation.name: equation.value for equation in self.equations}
+
+    @cached_property
+    def biases(self) -> frozenset[str]:
+        """The vectors that are only ever added: those that `bias=False` leaves out."""
+        added: set[str] = set()
+        other: set[str] = set()
+        for equation in self.equations:
+            for node in (nodes := walk(equation.value)):
+                if isinstance(node, Apply) and node.op in ("add", "sub"):
+                    added |= {n.id for n in node.operands if _is_vector(n)}
+                elif isinstance(node, Apply | Product):
+                    children = node.operands if isinstance(node, Apply) else (node.operand,)
+                    other |= {n.id for n in children if _is_vector(n)}
+            if _is_vector(nodes[0]):
+                added.add(nodes[0].id)
+        return frozenset(added - other)
+
+    @cached_property
+    def phases(self) -> int:
+        """How many recurrent products follow one another within a step (0 for none)."""
+        return max(self._level(equation.value) for equation in self.equations)
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """Whether the next state is affine in the state, with coefficients free of it.
+
+        Such a recurrence (minGRU, SRU, ...) has no product in its time loop and can be computed by
+        a parallel scan.
+        """
+        carried = [state for state in self.states if self._is_read_as_previous(state)]
+        return all(self._is_affine(self._by_name[state]) for state in carried)
+
+    def latex(self) -> str:
+        """The equations as a LaTeX `align*` block."""
+        return latex.render(self.equations)
+
+    def describe(self) -> str:
+        """The text, where it is from, and the derived facts, for people."""
+        parameters = ", ".join(
+            f"{name} ({', '.join(shape)})" for name, shape in self.parameters.items()
+        )
+        lines = [self.name, *(f"    {line}" for line in self.text.splitlines())]
+        lines += [f"source      {self.source}"] * bool(self.source)
+        lines += [f"note        {self.note}"] * bool(self.note)
+        lines += [
+            f"states      {' '.join(self.states)} (output {self.output})",
+            f"parameters  {parameters}",
+            f"phases      {self.phases} recurrent product(s) after one another in a step",
+            f"linear      {'yes' if self.is_linear else 'no'}",
+        ]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, str]:
+        """The cell as plain data, for checkpoints; `from_json` reads it."""
+        return {
+            "name": self.name,
+            "text": self.text,
+            "source": self.source,
+            "state": " ".join(self.states),
+            "output": self.output,
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Cell:
+        """The cell that `to_json` wrote.
+
+        Raises:
+            CellError: the data is not that of a cell.
+        """
+        if not isinstance(data, Mapping) or not all(
+            isinstance(data.get(key), str) for key in ("name", "text")
+        ):
+            raise CellError("a cell is stored as a table with at least 'name' and 'text'")
+        optional = {key: data[key] for key in ("source", "state", "output", "note") if key in data}
+        return cls(data["name"], data["text"], **optional)
+
+    def _error(self, message: str, place: Place) -> CellError:
+        source = self.text.splitlines()[place.line - 1].strip()
+        return CellError(message, line=place.line, column=place.column, source=source)
+
+    def _check_states(self) -> None:
+        if not self.states:
+            raise CellError('a cell needs at least one state, as in state="h"')
+        for name in self.states:
+            if not name.isidentifier() or not name[0].islower() or name == "x":
+                raise CellError(f"{name!r} cannot be a state; use a small letter other than x")
+        if len(set(self.states)) != len(self.states):
+            raise CellError(f"a state is declared twice in {' '.join(self.states)!r}")
+
+    def _last_state_assigned(self) -> str:
+        assigned = [equation.name for equation in self.equations if equation.name in self.states]
+        return assigned[-1] if assigned else self.states[0]
+
+    def _check_use(self) -> None:
+        """Refuse states never assigned and values never used."""
+        missing = [state for state in self.states if state not in self._by_name]
+        if missing:
+            raise CellError(
+                f"the state {missing[0]} is never assigned; add a line {missing[0]} = ..., or "
+                f"declare other states (now: {' '.join(self.states)})"
+            )
+        if self.output not in self._by_name or self.dimensions[self.output] != "H":
+            raise CellError(
+                f"the output {self.output!r} is not a value of hidden size that the text assigns"
+            )
+        read = {
+            node.id
+            for equation in self.equations
+            for node in walk(equation.value)
+            if isinstance(node, Name)
+        }
+        for equation in self.equations:
+            if equation.name not in read | {self.output} | set(self.states):
+                raise self._error(
+                    f"{equation.name} is never used; remove the line, or use {equation.name} "
+                    "in a later one",
+                    equation.place,
+                )
+        if "x" not in read:
+            raise CellError("the input x is never used; add a term such as W @ x")
+
+    def _is_read_as_previous(self, state: str) -> bool:
+        return any(
+            isinstance(node, Name) and node.id == state and node.kind == "previous"
+            for equation in self.equations
+            for node in walk(equation.value)
+        )
+
+    def _level(self, node: Node) -> int:
+        match node:
+            case Name(id=name, kind="value"):
+                return self._level(self._by_name[name])
+            case Product(operand=operand):
+                return self._level(operand) + (not self._is_free(operand))
+            case Apply(operands=operands):
+                return max(map(self._level, operands))
+        return 0
+
+    def _is_free(self, node: Node) -> bool:
+        """Whether a node depends on no state of the last step."""
+        match node:
+            case Name(id=name, kind=kind):
+                if kind == "value":
+                    return self._is_free(self._by_name[name])
+                return kind != "previous"
+            case Product(operand=operand):
+                return self._is_free(operand)
+            case Apply(operands=operands):
+                return all(map(self._is_free, operands))
+        return True
+
+    def _is_affine(self, node: Node) -> bool:
+        if self._is_free(node):
+            return True
+        match node:
+            case Name(id=name, kind=kind):
+                return kind == "previous" or self._is_affine(self._by_name[name])
+            case Apply(op="add" | "sub" | "neg", operands=operands):
+                return all(map(self._is_affine, operands))
+            case Apply(op="mul", operands=(a, b)):
+                return (self._is_free(a) and self._is_affine(b)) or (
+                    self._is_free(b) and self._is_affine(a)
+                )
+            case Apply(op="div", operands=(a, b)):
+                return self._is_affine(a) and self._is_free(b)
+            case Apply(op="where", operands=(condition, a, b)):
+                return self._is_free(condition) and self._is_affine(a) and self._is_affine(b)
+        return False
+
+
+def _is_vector(node: Node) -> bool:
+    return isinstance(node, Name) and node.kind == "vector"

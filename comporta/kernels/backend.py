@@ -1,0 +1,137 @@
+"""The one seam between layers and kernels: run a cell over sequences, and say who runs it.
+
+choose()   which backend runs this, and why, in words
+run()      run it
+use()      ask for one backend by name, for comparisons and debugging
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from comporta.errors import BackendError, ShapeError, nearest
+from comporta.kernels import cpu, reference
+from comporta.kernels.program import Program
+
+BACKENDS = {"reference": reference.run, "cpu": cpu.run}
+_asked: ContextVar[str | None] = ContextVar("comporta_backend", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend's name and the reason for choosing it."""
+
+    backend: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}: {self.reason}"
+
+
+@contextmanager
+def use(backend: str) -> Iterator[None]:
+    """Ask for one backend within a `with` block.
+
+    Args:
+        backend: "reference" or "cpu".
+
+    Raises:
+        BackendError: there is no such backend, or (when something is run) it cannot run that.
+    """
+    if backend not in BACKENDS:
+        raise BackendError(f"unknown backend {backend!r}{nearest(backend, BACKENDS)}")
+    token = _asked.set(backend)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def choose(
+    program: Program, x: Tensor, state: Sequence[Tensor], weights: Mapping[str, Tensor]
+) -> Choice:
+    """Which backend runs a program on these tensors, and why.
+
+    Raises:
+        BackendError: a backend was asked for with `use()` and cannot run this.
+    """
+    obstacle = cpu.obstacle(program, x, state, weights)
+    asked = _asked.get()
+    if asked == "cpu" and obstacle:
+        raise BackendError(f"the backend 'cpu' cannot run this: {obstacle}")
+    if asked:
+        return Choice(asked, "asked for with comporta.kernels.use()")
+    if obstacle:
+        return Choice("reference", f"the fused CPU kernel cannot run this: {obstacle}")
+    return Choice("cpu", f"fused kernel, {x.dtype} on {cpu.machine()}".replace("torch.", ""))
+
+
+def run(
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Mapping[str, Tensor],
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run one layer of a cell, in one direction, over a batch of sequences.
+
+    Args:
+        program: the step, from `compile_cell`.
+        x: input (B, T, D).
+        state: initial states, each (B, H), in the order of `program.states`.
+        weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,).
+        lengths: length of each row (B,), int64, each between 0 and T; None when all are T. Steps
+            beyond a row's length leave its state alone and give the output 0.
+        reverse: whether time runs from the last step to the first.
+
+    Returns:
+        The output (B, T, H) and the states after the last step of each row, each (B, H).
+
+    Raises:
+        ShapeError: a tensor does not fit the program.
+    """
+    _check(program, x, state, weights, lengths)
+    backend = BACKENDS[choose(program, x, state, weights).backend]
+    return backend(program, x, state, weights, lengths=lengths, reverse=reverse)
+
+
+def _check(
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Mapping[str, Tensor],
+    lengths: Tensor | None,
+) -> None:
+    if x.ndim != 3:
+        raise ShapeError(f"the input must have shape (B, T, D); it has {tuple(x.shape)}")
+    if len(state) != len(program.states):
+        raise ShapeError(
+            f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
+        )
+    batch, time, size = x.shape
+    hidden = state[0].shape[-1]
+    for name, value in zip(program.states, state, strict=True):
+        if value.shape != (batch, hidden):
+            raise ShapeError(
+                f"the state {name} must have shape {(batch, hidden)}; it has {tuple(value.shape)}"
+            )
+    letters = {"D": size, "H": hidden}
+    for name, shape in program.parameters:
+        if name not in weights:
+            raise ShapeError(f"the weight {name} is missing")
+        expected = tuple(letters[letter] for letter in shape)
+        if weights[name].shape != expected:
+            raise ShapeError(
+                f"the weight {name} ({', '.join(shape)}) must have shape {expected}; it has "
+                f"{tuple(weights[name].shape)}"
+            )
+    if lengths is not None and lengths.shape != (batch,):
+        raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")
+    del time

@@ -1,0 +1,242 @@
+"""Cell -> Program: the step as an ordered list of statements, one operation each.
+
+Names in a program: `x` is the input, `h.prev` the last step's value of the state `h`, `z` a value
+named in the cell's text, `z.1`, `z.2`, ... its unnamed parts; vectors keep their parameter's name.
+Equal expressions become one statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from comporta.cells.cell import Cell
+from comporta.cells.equation import Apply, Name, Node, Number, Product
+
+Operand = str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`name = op(args)`; an argument is a name or a number.
+
+    `op` is an elementwise operation, or "product" with the arguments (matrix, operand).
+    """
+
+    name: str
+    op: str
+    args: tuple[Operand, ...]
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the values it reads (of a product, not the matrix)."""
+        args = self.args[1:] if self.op == "product" else self.args
+        return tuple(arg for arg in args if isinstance(arg, str))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One step of a cell.
+
+    Attributes:
+        statements: in an order in which every value is computed before it is read.
+        states: the names carried from step to step; `h` is assigned by a statement of that name
+            and read as `h.prev`.
+        output: the name of the value that leaves the step.
+        parameters: name -> shape in the letters D and H.
+        dimensions: name of a value -> "D" or "H".
+    """
+
+    statements: tuple[Statement, ...]
+    states: tuple[str, ...]
+    output: str
+    parameters: tuple[tuple[str, tuple[str, ...]], ...]
+    dimensions: tuple[tuple[str, str], ...]
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """The parameters that are matrices."""
+        return tuple(name for name, shape in self.parameters if len(shape) == 2)
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The parameters that are vectors."""
+        return tuple(name for name, shape in self.parameters if len(shape) == 1)
+
+
+def previous(state: str) -> str:
+    """The name under which a program reads a state's value of the last step."""
+    return f"{state}.prev"
+
+
+@cache
+def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
+    """The program of one step of a cell.
+
+    Args:
+        cell: the cell.
+        bias: whether the vectors that are only ever added are kept.
+
+    >>> from comporta.cells import get
+    >>> for statement in compile_cell(get("mingru"), bias=False).statements:
+    ...     print(statement.name, statement.op, *statement.args)
+    z.1 product W_z x
+    z sigmoid z.1
+    n product W_n x
+    h.1 sub 1.0 z
+    h.2 mul h.1 h.prev
+    h.3 mul z n
+    h add h.2 h.3
+    """
+    dropped = frozenset() if bias else cell.biases
+    builder = Builder()
+    lowering = _Lowering(cell, builder, dropped)
+    for equation in cell.equations:
+        lowering.equation(equation.name, equation.value)
+    parameters = tuple(
+        (name, shape) for name, shape in cell.parameters.items() if name not in dropped
+    )
+    return Program(
+        statements=tuple(builder.statements),
+        states=cell.states,
+        output=cell.output,
+        parameters=parameters,
+        dimensions=tuple(lowering.dimensions.items()),
+    )
+
+
+class Builder:
+    """Collects statements; equal ones are emitted once, and trivial ones not at all."""
+
+    def __init__(self, known: Iterable[Statement] = ()) -> None:
+        self.statements: list[Statement] = []
+        self._by_value = {(s.op, s.args): s.name for s in known}
+        self._negated = {s.name: s.args[0] for s in known if s.op == "neg"}
+        self._count: dict[str, int] = {}
+
+    def emit(self, op: str, *args: Operand, under: str, name: str | None = None) -> Operand:
+        """The value op(args), as a name or a number.
+
+        Args:
+            op: the operation.
+            args: its operands.
+            under: the equation it belongs to, for naming unnamed values.
+            name: the name the value must have, for the root of an equation.
+        """
+        simple = self._simplify(op, args, under)
+        if simple is None:
+            simple = self._by_value.get((op, args))
+        if simple is not None:
+            if name is None:
+                return simple
+            op, args = "copy", (simple,)
+        if name is None:
+            self._count[under] = self._count.get(under, 0) + 1
+            name = f"{under}.{self._count[under]}"
+        self.statements.append(Statement(name, op, args))
+        self._by_value.setdefault((op, args), name)
+        if op == "neg":
+            self._negated[name] = args[0]
+        return name
+
+    def _simplify(self, op: str, args: tuple[Operand, ...], under: str) -> Operand | None:
+        """The same value without a statement of its own, where there is one."""
+        match op, args:
+            case _, tuple() if op in _FOLD and all(isinstance(arg, float) for arg in args):
+                return _fold(op, [float(arg) for arg in args])
+            case ("add", (a, 0.0)) | ("add", (0.0, a)) | ("sub", (a, 0.0)):
+                return a
+            case ("mul", (a, 1.0)) | ("mul", (1.0, a)) | ("div", (a, 1.0)):
+                return a
+            case "sub", (0.0, a):
+                return self.emit("neg", a, under=under)
+            case "add", (a, str(b)) if b in self._negated:
+                return self.emit("sub", a, self._negated[b], under=under)
+            case "sub", (a, str(b)) if b in self._negated:
+                return self.emit("add", a, self._negated[b], under=under)
+            case "neg", (str(a),) if a in self._negated:
+                return self._negated[a]
+        return None
+
+
+_FOLD = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+}
+
+
+def _fold(op: str, numbers: list[float]) -> float | None:
+    try:
+        return float(_FOLD[op](*numbers))
+    except (ZeroDivisionError, OverflowError):
+        return None
+
+
+class _Lowering:
+    """Flattens the expression trees of a cell into statements."""
+
+    def __init__(self, cell: Cell, builder: Builder, dropped: frozenset[str]) -> None:
+        self.builder = builder
+        self.dropped = dropped
+        self.shapes: Mapping[str, tuple[str, ...]] = cell.parameters
+        self.dimensions = {previous(state): "H" for state in cell.states} | {"x": "D"}
+        self.dimensions |= {
+            name: shape[0] for name, shape in cell.parameters.items() if len(shape) == 1
+        }
+        self.dimensions |= cell.dimensions
+
+    def equation(self, name: str, value: Node) -> None:
+        self.lower(value, under=name, name=name)
+
+    def emit(self, op: str, *args: Operand, under: str, name: str | None = None) -> Operand:
+        value = self.builder.emit(op, *args, under=under, name=name)
+        if isinstance(value, str) and value not in self.dimensions:
+            self.dimensions[value] = (
+                self.shapes[str(args[0])][0] if op == "product" else self._common(args)
+            )
+        return value
+
+    def _common(self, args: tuple[Operand, ...]) -> str:
+        return next((self.dimensions[arg] for arg in args if isinstance(arg, str)), "H")
+
+    def lower(self, node: Node, *, under: str, name: str | None = None) -> Operand:
+        match node:
+            case Number(value=value):
+                leaf: Operand = value
+            case Name(id=identifier, kind="previous"):
+                leaf = previous(identifier)
+            case Name(id=identifier):
+                leaf = 0.0 if identifier in self.dropped else identifier
+            case Product(matrix=matrix, operand=operand):
+                inner = self.lower(operand, under=under)
+                if isinstance(inner, float):
+                    inner = self.emit("copy", inner, under=under, name=f"{under}.constant")
+                return self.emit("product", matrix, inner, under=under, name=name)
+            case Apply():
+                return self.apply(node, under=under, name=name)
+        return leaf if name is None else self.emit("copy", leaf, under=under, name=name)
+
+    def apply(self, node: Apply, *, under: str, name: str | None) -> Operand:
+        args = [self.lower(operand, under=under) for operand in node.operands]
+        match node.op, args:
+            case "clip", [a, low, high]:
+                return self.emit("min", self.emit("max", a, low, under=under), high,
+                                 under=under, name=name)  # fmt: skip
+            case "pow", [a, float(exponent)]:
+                return self.power(a, exponent, under=under, name=name)
+        return self.emit(node.op, *args, under=under, name=name)
+
+    def power(self, a: Operand, exponent: float, *, under: str, name: str | None) -> Operand:
+        if exponent == 0.5:
+            return self.emit("sqrt", a, under=under, name=name)
+        if exponent < 0:
+            below = a if exponent == -1 else self.power(a, -exponent, under=under, name=None)
+            return self.emit("div", 1.0, below, under=under, name=name)
+        if exponent == 2:
+            return self.emit("mul", a, a, under=under, name=name)
+        half = self.power(a, exponent - 1, under=under, name=None)
+        return self.emit("mul", half, a, under=under, name=name)

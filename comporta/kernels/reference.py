@@ -1,0 +1,95 @@
+"""The reference backend: a program interpreted step by step with torch operations.
+
+Works on any device and in any dtype, can be differentiated any number of times, forward or
+reverse, and mapped over. It is the oracle that every fused kernel is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from comporta.kernels.program import Program, Statement, previous
+
+_Value = Tensor | float
+
+OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "copy": torch.clone,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "sin": torch.sin,
+    "abs": torch.abs,
+    "min": torch.minimum,
+    "max": torch.maximum,
+    "lt": torch.lt,
+    "le": torch.le,
+    "gt": torch.gt,
+    "ge": torch.ge,
+    "where": torch.where,
+}
+
+
+def run(
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Mapping[str, Tensor],
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a program over a batch of sequences; see `comporta.kernels.run`."""
+    states = {previous(name): value for name, value in zip(program.states, state, strict=True)}
+    outputs: list[Tensor] = []
+    order = range(x.shape[1])
+    for t in reversed(order) if reverse else order:
+        values = _step(program, x[:, t], states, weights)
+        output = values[program.output]
+        after = {previous(name): values[name] for name in program.states}
+        if lengths is not None:
+            active = (lengths > t).unsqueeze(1)
+            output = torch.where(active, output, torch.zeros_like(output))
+            after = {name: torch.where(active, after[name], states[name]) for name in after}
+        states = after
+        outputs.append(output)
+    if not outputs:
+        stacked = state[0].new_empty(x.shape[0], 0, state[0].shape[1])
+    else:
+        stacked = torch.stack(outputs[::-1] if reverse else outputs, dim=1)
+    return stacked, tuple(states[previous(name)] for name in program.states)
+
+
+def _step(
+    program: Program, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """One step: the value of every name of the program, each (B, H)."""
+    values: dict[str, Tensor] = {"x": x, **states}
+    values |= {name: weights[name] for name in program.vectors}
+    like = next(iter(states.values()))
+    for statement in program.statements:
+        values[statement.name] = _evaluate(statement, values, weights, like)
+    # A value built of parameters and numbers alone has no batch dimension yet.
+    return {name: value.expand_as(like) if value.ndim < 2 else value
+            for name, value in values.items()}  # fmt: skip
+
+
+def _evaluate(
+    statement: Statement, values: Mapping[str, Tensor], weights: Mapping[str, Tensor], like: Tensor
+) -> Tensor:
+    if statement.op == "product":
+        matrix, operand = (str(arg) for arg in statement.args)
+        return values[operand] @ weights[matrix].t()
+    args = [values[arg] if isinstance(arg, str) else like.new_tensor(arg) for arg in statement.args]
+    return OPERATIONS[statement.op](*args)
