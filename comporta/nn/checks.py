@@ -1,0 +1,106 @@
+"""What a layer is given, checked: constructor options, inputs and states."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from comporta.errors import ConfigurationError, ShapeError
+
+
+def check_options(
+    *,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    dropout: float,
+    flags: dict[str, bool],
+    dtype: torch.dtype | None,
+) -> None:
+    """Refuse constructor options that make no layer.
+
+    Raises:
+        ConfigurationError: a size is not a positive integer, the dropout is not in [0, 1], a flag
+            is not a bool, or the dtype is not a real floating-point one.
+    """
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigurationError(f"{name} must be a positive integer; it is {size!r}")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ConfigurationError(f"{name} must be True or False; it is {flag!r}")
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+        raise ConfigurationError(f"dropout must be a probability from 0 to 1; it is {dropout!r}")
+    if dtype is not None and not dtype.is_floating_point:
+        raise ConfigurationError(f"dtype must be a floating-point dtype; it is {dtype}")
+    if dropout > 0 and num_layers == 1:
+        warnings.warn(
+            f"dropout={dropout} acts between layers and this has one layer, so it does nothing; "
+            "leave it out, or give num_layers=2",
+            stacklevel=4,
+        )
+
+
+def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
+    """The value as a tensor with the dtype and on the device of the weights.
+
+    Within `torch.autocast` a floating-point tensor is brought to the dtype of the weights: a
+    state summed over hundreds of steps in half precision loses what it carries.
+
+    Raises:
+        ShapeError: it is not a tensor, or its dtype or device is another.
+    """
+    if not isinstance(value, Tensor):
+        hint = (
+            "; Recurrent takes padded sequences: pad_packed_sequence(..., batch_first=True) gives "
+            "x and lengths"
+            if isinstance(value, torch.nn.utils.rnn.PackedSequence)
+            else "; torch.as_tensor(...) makes one of a list or an array"
+        )
+        raise ShapeError(f"{what} must be a tensor; it is a {type(value).__name__}{hint}")
+    if value.device != like.device:
+        raise ShapeError(
+            f"{what} is on {value.device} and the weights are on {like.device}; move one of them "
+            "with .to(device)"
+        )
+    if value.dtype == like.dtype:
+        return value
+    if value.dtype.is_floating_point and torch.is_autocast_enabled(value.device.type):
+        return value.to(like.dtype)
+    hint = (
+        f"bring it there with .to({like.dtype}), or the layer with .to({value.dtype})"
+        if value.dtype.is_floating_point
+        else "numbers of symbols go through an embedding or torch.nn.functional.one_hot first"
+    )
+    raise ShapeError(f"{what} has dtype {value.dtype} and the weights have {like.dtype}; {hint}")
+
+
+def check_state(
+    state: object, *, names: tuple[str, ...], batch: int, like: Tensor, hidden: int, what: str
+) -> Sequence[Tensor]:
+    """The states of one layer and direction, each (B, H).
+
+    Raises:
+        ShapeError: they are not those of this cell, batch or hidden size.
+    """
+    wanted = f"a tuple ({', '.join(names)}) of tensors ({batch}, {hidden})"
+    if not isinstance(state, tuple | list):
+        raise ShapeError(f"{what} must be {wanted}; it is a {type(state).__name__}")
+    fields = getattr(state, "_fields", names)
+    if tuple(fields) != names or len(state) != len(names):
+        given = ", ".join(fields) if fields != names else f"{len(state)} tensors"
+        raise ShapeError(f"{what} must be {wanted}; it has {given}, as for another cell")
+    checked = []
+    for name, value in zip(names, state, strict=True):
+        tensor = check_tensor(value, what=f"{name} of {what}", like=like)
+        if tensor.shape != (batch, hidden):
+            raise ShapeError(
+                f"{name} of {what} must have shape (B, H) = ({batch}, {hidden}); it has "
+                f"{tuple(tensor.shape)}"
+            )
+        checked.append(tensor)
+    return checked

@@ -1,0 +1,92 @@
+"""Layers on layers, in one direction or both: the unroll over any cell, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout as drop
+
+from comporta import kernels
+from comporta.errors import ConfigurationError
+from comporta.kernels import Program
+
+DIRECTIONS = ("forward", "reverse")
+
+
+def names(num_layers: int, bidirectional: bool) -> list[str]:
+    """The name of each layer and direction, in the order of weights and states.
+
+    >>> names(2, bidirectional=True)
+    ['0', '0_reverse', '1', '1_reverse']
+    """
+    suffixes = ("", "_reverse") if bidirectional else ("",)
+    return [f"{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
+
+
+def position(layer: int, direction: str, *, num_layers: int, bidirectional: bool) -> int:
+    """The place of a layer and direction in that order.
+
+    Raises:
+        ConfigurationError: there is no such layer or direction.
+
+    >>> position(1, "reverse", num_layers=2, bidirectional=True)
+    3
+    """
+    if layer not in range(num_layers):
+        raise ConfigurationError(f"there is no layer {layer}; layers are 0 to {num_layers - 1}")
+    known = DIRECTIONS if bidirectional else DIRECTIONS[:1]
+    if direction not in known:
+        raise ConfigurationError(
+            f"there is no direction {direction!r} here; there is {' and '.join(known)}"
+        )
+    return layer * len(known) + known.index(direction)
+
+
+def run(
+    program: Program,
+    x: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    weights: Sequence[Mapping[str, Tensor]],
+    *,
+    bidirectional: bool,
+    dropout: float,
+    lengths: Tensor | None,
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Run a stack of layers over a batch of sequences.
+
+    Args:
+        program: the step of the cell, the same in every layer.
+        x: input (B, T, D).
+        states: the states before the first step, each (B, H), for each layer and direction:
+            layer by layer, forward before reverse.
+        weights: the weights by name, for each layer and direction in the same order.
+        bidirectional: whether each layer also runs from the last step to the first; both outputs
+            are the next layer's input (B, T, 2H).
+        dropout: probability of zeroing an element between two layers; 0 outside training.
+        lengths: as for `comporta.kernels.run`.
+
+    Returns:
+        The output of the last layer, (B, T, H) or (B, T, 2H), and the states after the last step
+        in the order of `states`.
+    """
+    after: list[tuple[Tensor, ...]] = []
+    directions = 2 if bidirectional else 1
+    for first in range(0, len(weights), directions):
+        if first and dropout:
+            x = drop(x, dropout)
+        outputs = []
+        for place in range(first, first + directions):
+            output, final = kernels.run(
+                program,
+                x,
+                states[place],
+                weights[place],
+                lengths=lengths,
+                reverse=place > first,
+            )
+            outputs.append(output)
+            after.append(final)
+        x = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
+    return x, after
