@@ -1,0 +1,245 @@
+"""A recurrent language model: the input of a step is the target of the step before."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from comporta.cells import Cell
+from comporta.errors import ConfigurationError, ShapeError, nearest
+from comporta.nn import Recurrent
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig:
+    """What a language model is made of.
+
+    Args:
+        vocabulary: V, the number of tokens.
+        cell: the recurrent cell.
+        embedding: size of the input vectors; 0 gives the tokens as one-hot vectors.
+        hidden: H, the size of each recurrent layer.
+        layers: how many recurrent layers lie on each other.
+        dropout: probability of dropping a value between layers and before the output.
+        feed_forward: sizes of the layers (linear, ReLU) between the recurrent part and the output.
+        tied: use the embedding matrix as output weights, too.
+        start: the token fed before the first one; None for the zero vector.
+
+    Raises:
+        ConfigurationError: a size below its least value, or tied weights of unequal sizes.
+
+    >>> from comporta.cells import get
+    >>> LanguageModelConfig(vocabulary=65, cell=get("gru"), layers=0)
+    Traceback (most recent call last):
+    comporta.errors.ConfigurationError: layers is 0; it must be at least 1
+    """
+
+    vocabulary: int
+    cell: Cell
+    embedding: int = 64
+    hidden: int = 256
+    layers: int = 1
+    dropout: float = 0.0
+    feed_forward: tuple[int, ...] = ()
+    tied: bool = False
+    start: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {"vocabulary": 1, "embedding": 0, "hidden": 1, "layers": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)}; it must be at least {value}"
+                )
+        if any(size < 1 for size in self.feed_forward):
+            raise ConfigurationError(
+                f"feed_forward is {list(self.feed_forward)}; every size must be at least 1"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigurationError(
+                f"dropout is {self.dropout}; it must be at least 0 and less than 1"
+            )
+        if self.tied and self.embedding != self.last_size:
+            raise ConfigurationError(
+                f"tied weights need an embedding as large as the last layer: embedding is "
+                f"{self.embedding}, the last layer has {self.last_size}; make them equal"
+            )
+
+    @property
+    def last_size(self) -> int:
+        """The size of the vectors the output layer reads."""
+        return (self.hidden, *self.feed_forward)[-1]
+
+    def to_json(self) -> dict[str, object]:
+        """The configuration as plain JSON data; the cell goes along as its text.
+
+        >>> from comporta.cells import get
+        >>> LanguageModelConfig(vocabulary=5, cell=get("rnn")).to_json()["hidden"]
+        256
+        """
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        return data | {"cell": self.cell.to_json(), "feed_forward": list(self.feed_forward)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> LanguageModelConfig:
+        """The configuration from what `to_json` gave.
+
+        Raises:
+            ConfigurationError: a key is unknown or missing.
+
+        >>> from comporta.cells import get
+        >>> config = LanguageModelConfig(vocabulary=5, cell=get("rnn"), feed_forward=(3,))
+        >>> LanguageModelConfig.from_json(config.to_json()) == config
+        True
+        """
+        known = [field.name for field in fields(cls)]
+        for key in data:
+            if key not in known:
+                raise ConfigurationError(f"unknown model setting {key!r}{nearest(key, known)}")
+        for key in known:
+            if key not in data:
+                raise ConfigurationError(f"the model setting {key!r} is missing")
+        settings: dict[str, object] = dict(data)
+        cell, sizes = settings["cell"], settings["feed_forward"]
+        if not isinstance(cell, dict) or not isinstance(sizes, list):
+            raise ConfigurationError("the model settings have a cell or sizes of the wrong kind")
+        settings |= {"cell": Cell.from_json(cell), "feed_forward": tuple(sizes)}
+        return cls(**settings)  # type: ignore[arg-type]
+
+
+class LanguageModel(nn.Module):
+    """A language model of recurrent layers.
+
+        x_t = E[y_{t-1}]                         embedding, or one-hot
+        s_t, a_t = cells(x_t, s_{t-1})           the recurrent layers; a_t their output
+        a_t = relu(A a_t + a)                    each feed-forward layer
+        log p(y_t | y_{<t}) = log_softmax(V a_t + b)[y_t]
+
+    Source: Mikolov et al. 2010, "Recurrent neural network based language model"; tied weights:
+    Press & Wolf 2017, arXiv:1608.05859. Dropout on non-recurrent connections as in Zaremba et al.
+    2014, arXiv:1409.2329, with one deliberate deviation: the input is not dropped, since a
+    character dropped there is lost whole.
+
+    Args:
+        config: what it is made of.
+
+    >>> from comporta.cells import get
+    >>> model = LanguageModel(LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8))
+    >>> logits, state = model(torch.tensor([[-1, 3, 2]]))
+    >>> logits.shape
+    torch.Size([1, 3, 5])
+    """
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.embedding or config.vocabulary
+        self.embedding = nn.Embedding(config.vocabulary, size) if config.embedding else None
+        self.recurrent = Recurrent(
+            config.cell,
+            size,
+            config.hidden,
+            num_layers=config.layers,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        sizes = (config.hidden, *config.feed_forward)
+        self.feed_forward = nn.ModuleList(
+            nn.Linear(before, after) for before, after in itertools.pairwise(sizes)
+        )
+        self.output = nn.Linear(config.last_size, config.vocabulary)
+        if config.tied and self.embedding is not None:
+            # As output weights the usual unit-variance embedding would make logits far too large.
+            nn.init.normal_(self.embedding.weight, std=size**-0.5)
+            self.output.weight = self.embedding.weight
+
+    def forward(
+        self, inputs: Tensor, state: tuple[object, ...] | None = None
+    ) -> tuple[Tensor, tuple[object, ...]]:
+        """Logits of each next token.
+
+        Args:
+            inputs: (B, T) int64, the token before each step; -1 for the zero vector.
+            state: the state after the step before, or None at the beginning.
+
+        Returns:
+            Logits (B, T, V) and the state after the last step.
+
+        Raises:
+            ShapeError: the inputs are not (B, T), or hold a number that is no token.
+        """
+        if inputs.ndim != 2:
+            raise ShapeError(f"inputs have shape {tuple(inputs.shape)}; expected (B, T)")
+        output, state = self.recurrent(self._vectors(inputs), state)
+        return self._logits(output), state
+
+    def step(
+        self, inputs: Tensor, state: tuple[object, ...] | None = None
+    ) -> tuple[Tensor, tuple[object, ...]]:
+        """Logits of the next token, one step at a time.
+
+        Args:
+            inputs: (B,) int64, the last token; -1 for the zero vector.
+            state: the state after the step before, or None at the beginning.
+
+        Returns:
+            Logits (B, V) and the state.
+
+        Raises:
+            ShapeError: the inputs hold a number that is no token.
+        """
+        output, state = self.recurrent.step(self._vectors(inputs), state)
+        return self._logits(output), state
+
+    def first_input(self, batch: int) -> Tensor:
+        """(B,) what is fed before the first token: the start symbol, or -1 for the zero vector."""
+        start = -1 if self.config.start is None else self.config.start
+        return torch.full((batch,), start, device=self.output.weight.device)
+
+    def _vectors(self, inputs: Tensor) -> Tensor:
+        if inputs.numel() and not -1 <= int(inputs.min()) <= int(inputs.max()) < (
+            self.config.vocabulary
+        ):
+            raise ShapeError(
+                f"inputs hold tokens from {int(inputs.min())} to {int(inputs.max())}; the model "
+                f"knows 0 to {self.config.vocabulary - 1}, and -1 for no token"
+            )
+        tokens = inputs.clamp(min=0)
+        known = (inputs >= 0).unsqueeze(-1)
+        if self.embedding is None:
+            ones = nn.functional.one_hot(tokens, self.config.vocabulary)
+            return (ones * known).to(self.output.weight.dtype)
+        vectors: Tensor = self.embedding(tokens)
+        return vectors * known.to(vectors.dtype)
+
+    def _logits(self, output: Tensor) -> Tensor:
+        output = self.dropout(output)
+        for layer in self.feed_forward:
+            output = self.dropout(torch.relu(layer(output)))
+        logits: Tensor = self.output(output)
+        return logits
+
+
+def step_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Softmax cross-entropy of every step; their sum over T is the loss of the sequence.
+
+        loss_t = -log softmax(logits_t)[y_t]
+
+    Args:
+        logits: (B, T, V).
+        targets: (B, T) int64; steps with -100 do not count.
+
+    Returns:
+        (B, T), in nats, 0 where the target does not count.
+
+    >>> step_losses(torch.zeros(1, 2, 4), torch.tensor([[3, -100]])).exp()
+    tensor([[4., 1.]])
+    """
+    losses: Tensor = nn.functional.cross_entropy(
+        logits.transpose(1, 2), targets, ignore_index=-100, reduction="none"
+    )
+    return losses
