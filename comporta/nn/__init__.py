@@ -1,6 +1,8 @@
 """Layers: torch modules that run a cell. They meet kernels only through `comporta.kernels`."""
 
+from comporta.nn.drop_in import GRU, LSTM, RNN
+from comporta.nn.explanation import explain
 from comporta.nn.recurrent import Recurrent
 from comporta.nn.state import State, detach
 
-__all__ = ["Recurrent", "State", "detach"]
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "State", "detach", "explain"]

@@ -41,7 +41,7 @@ def check_options(
         warnings.warn(
             f"dropout={dropout} acts between layers and this has one layer, so it does nothing; "
             "leave it out, or give num_layers=2",
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

@@ -1,0 +1,197 @@
+"""What the drop-in layers share: torch's packed parameters, call forms and initialization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from comporta import cells
+from comporta.errors import ShapeError
+from comporta.kernels import Program, compile_cell
+from comporta.nn import stack, weights
+from comporta.nn.checks import check_options, check_tensor
+from comporta.nn.lengths import pack_like, unpack
+
+Sequences = TypeVar("Sequences", Tensor, PackedSequence)
+
+
+class PackedLayer(nn.Module):
+    """Abstract: a cell of torch's with torch's parameters; `RNN`, `GRU` and `LSTM` are concrete."""
+
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        check_options(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            dropout=dropout,
+            flags={"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional},
+            dtype=dtype,
+        )
+        self.mode = mode
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = 0
+        self.program: Program = compile_cell(cells.get(weights.CELLS[mode]), bias=bias)
+        directions = 2 if bidirectional else 1
+        rows = weights.gates(mode) * hidden_size
+        for place, suffix in enumerate(stack.names(num_layers, bidirectional)):
+            width = input_size if place < directions else hidden_size * directions
+            for kind in weights.packed_names(bias):
+                columns = {"weight_ih": (width,), "weight_hh": (hidden_size,)}.get(kind, ())
+                value = torch.empty(rows, *columns, device=device, dtype=dtype)
+                self.register_parameter(f"{kind}_l{suffix}", nn.Parameter(value))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, uniform within 1 / sqrt(H), in torch's order."""
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Nothing: no kernel here needs the parameters in one piece of memory."""
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The packed parameters, one list for each layer and direction."""
+        return [list(packed.values()) for packed in self._packed()]
+
+    def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
+        """The weights of one layer by the names of the equations.
+
+        Args:
+            layer: 0 to L - 1.
+            direction: "forward" or "reverse".
+
+        Returns:
+            Name -> view of the packed parameter: {"W_z": (H, D), "U_z": (H, H), ...}.
+
+        Raises:
+            ConfigurationError: there is no such layer or direction.
+        """
+        place = stack.position(
+            layer, direction, num_layers=self.num_layers, bidirectional=self.bidirectional
+        )
+        return weights.unpack(self.mode, self._packed()[place])
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments, for printing."""
+        changed = {
+            "num_layers": (self.num_layers, 1),
+            "bias": (self.bias, True),
+            "batch_first": (self.batch_first, False),
+            "dropout": (self.dropout, 0.0),
+            "bidirectional": (self.bidirectional, False),
+        }
+        shown = f"{self.input_size}, {self.hidden_size}"
+        return shown + "".join(f", {k}={v}" for k, (v, usual) in changed.items() if v != usual)
+
+    def _packed(self) -> list[dict[str, Tensor]]:
+        kinds = weights.packed_names(self.bias)
+        return [
+            {kind: getattr(self, f"{kind}_l{suffix}") for kind in kinds}
+            for suffix in stack.names(self.num_layers, self.bidirectional)
+        ]
+
+    def _like(self) -> Tensor:
+        """A parameter, for its dtype and device."""
+        return cast(Tensor, self.weight_ih_l0)
+
+    def run(
+        self, given: Sequences, hx: Sequence[Tensor] | None
+    ) -> tuple[Sequences, tuple[Tensor, ...]]:
+        """Run any of torch's call forms; states (L, B, H), or (2L, B, H), by `program.states`."""
+        if isinstance(given, PackedSequence):
+            return self._run_packed(given, hx)
+        x = check_tensor(given, what="the input", like=self._like())
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            batched = "(B, T, D)" if self.batch_first else "(T, B, D)"
+            raise ShapeError(
+                f"the input must have shape {batched}, or (T, D) for a single sequence, with D = "
+                f"{self.input_size}; it has {tuple(x.shape)}"
+            )
+        if x.ndim == 2:
+            states = self._states(hx, (), x)
+            output, after = self._stack(x.unsqueeze(0), [s.unsqueeze(1) for s in states], None)
+            return output.squeeze(0), tuple(state.squeeze(1) for state in after)
+        rows = x if self.batch_first else x.transpose(0, 1)
+        output, after = self._stack(rows, self._states(hx, rows.shape[:1], x), None)
+        # torch's time-major output can be reshaped with .view(), and much code does so.
+        return output if self.batch_first else output.transpose(0, 1).contiguous(), after
+
+    def _run_packed(
+        self, packed: PackedSequence, hx: Sequence[Tensor] | None
+    ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+        data = check_tensor(packed.data, what="the input", like=self._like())
+        if data.ndim != 2 or data.shape[1] != self.input_size:
+            raise ShapeError(
+                f"the data of a PackedSequence must have shape (steps, D) with D = "
+                f"{self.input_size}; it has {tuple(data.shape)}"
+            )
+        x, lengths = unpack(packed._replace(data=data))
+        states = self._states(hx, x.shape[:1], data)
+        if packed.sorted_indices is not None:
+            states = [state.index_select(1, packed.sorted_indices) for state in states]
+        output, after = self._stack(x, states, lengths)
+        if packed.unsorted_indices is not None:
+            after = tuple(state.index_select(1, packed.unsorted_indices) for state in after)
+        return pack_like(output, packed, lengths), after
+
+    def _states(
+        self, hx: Sequence[Tensor] | None, batch: tuple[int, ...], like: Tensor
+    ) -> list[Tensor]:
+        """The states to start from, each (L, *batch, H), or (2L, *batch, H)."""
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        shape = (layers, *batch, self.hidden_size)
+        names = self.program.states
+        if hx is None:
+            return [like.new_zeros(shape) for _ in names]
+        checked = []
+        for name, value in zip(names, hx, strict=True):
+            state = check_tensor(value, what=f"{name} of hx", like=like)
+            if state.shape != shape:
+                letters = "(L, B, H)" if batch else "(L, H), the input being a single sequence,"
+                raise ShapeError(
+                    f"{name} of hx must have shape {letters} = {shape}, L counting both "
+                    f"directions; it has {tuple(state.shape)}"
+                )
+            checked.append(state)
+        return checked
+
+    def _stack(
+        self, rows: Tensor, states: Sequence[Tensor], lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        output, after = stack.run(
+            self.program,
+            rows,
+            list(zip(*(state.unbind(0) for state in states), strict=True)),
+            [weights.unpack(self.mode, packed) for packed in self._packed()],
+            bidirectional=self.bidirectional,
+            dropout=self.dropout if self.training else 0.0,
+            lengths=lengths,
+        )
+        return output, tuple(torch.stack(values) for values in zip(*after, strict=True))
