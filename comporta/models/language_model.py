@@ -239,7 +239,8 @@ def step_losses(logits: Tensor, targets: Tensor) -> Tensor:
     >>> step_losses(torch.zeros(1, 2, 4), torch.tensor([[3, -100]])).exp()
     tensor([[4., 1.]])
     """
+    # Flat, not (B, V, T): with the vocabulary last in memory it is many times as fast.
     losses: Tensor = nn.functional.cross_entropy(
-        logits.transpose(1, 2), targets, ignore_index=-100, reduction="none"
+        logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
     )
-    return losses
+    return losses.view(targets.shape)

@@ -1,0 +1,212 @@
+"""A trained language model, loaded from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from comporta.data import Encoded, Vocabulary
+from comporta.errors import CheckpointError, ConfigurationError, DataError
+from comporta.models import (
+    LanguageModel,
+    LanguageModelConfig,
+    Sampling,
+    generate,
+    log_probabilities,
+)
+from comporta.training.checkpoint import RunFolder
+from comporta.training.language_model import TASK
+from comporta.training.task import Measure, perplexity
+
+UNENDED_LENGTH = 500
+LONGEST_SENTENCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How probable a text is.
+
+    Args:
+        text: the text.
+        log_probability: sum over its tokens of log p(y_t | y_<t), in nats.
+        steps: the text of each token with its own log-probability.
+        unknown: the pieces scored as `<unk>`, with their counts.
+    """
+
+    text: str
+    log_probability: float
+    steps: tuple[tuple[str, float], ...]
+    unknown: dict[str, int]
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return len(self.steps)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean loss per token."""
+        return perplexity(-self.log_probability / self.tokens)
+
+    def to_json(self) -> dict[str, object]:
+        """The score as JSON data, without its steps."""
+        return {
+            "text": self.text,
+            "log_probability": self.log_probability,
+            "perplexity": self.perplexity,
+            "tokens": self.tokens,
+        }
+
+
+class TrainedLanguageModel:
+    """A language model with its vocabulary: it writes, and says how probable a text is.
+
+    Args:
+        model: the model.
+        vocabulary: its tokens.
+    """
+
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary) -> None:
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+
+    def encode(self, text: str, *, ended: bool = False) -> Encoded:
+        """The tokens of a text, with the pieces of it that are unknown.
+
+        Args:
+            text: the text.
+            ended: its end ends a sentence, too.
+        """
+        return self.vocabulary.encode(text, ended=ended)
+
+    def generate(
+        self,
+        prime: str = "",
+        *,
+        length: int | None = None,
+        count: int = 1,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        allow_unk: bool = False,
+    ) -> list[str]:
+        """Write texts.
+
+        Args:
+            prime: the text to go on from.
+            length: tokens to draw; None to go on until the sentence ends (at most 1000 tokens),
+                or for 500 tokens where the vocabulary knows no sentence ends.
+            count: how many texts.
+            sampling: temperature, top-k and top-p.
+            seed: fixes what is drawn; None draws anew each time.
+            allow_unk: draw `<unk>`, too; otherwise it is drawn again.
+
+        Returns:
+            The texts, the prime included.
+
+        Raises:
+            ConfigurationError: a length, a count or a seed below its least value.
+        """
+        for name, value, least in (("length", length, 0), ("count", count, 1), ("seed", seed, 0)):
+            if value is not None and not least <= value < 2**63:
+                raise ConfigurationError(f"{name} is {value}; it must be at least {least}")
+        generator = torch.Generator()
+        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+        vocabulary = self.vocabulary
+        start = self.encode(prime).ids
+        until_end = length is None and vocabulary.eos is not None
+        if length is None:
+            length = LONGEST_SENTENCE if until_end else UNENDED_LENGTH
+        forbidden = [] if allow_unk or vocabulary.unk is None else [vocabulary.unk]
+        texts = []
+        for _ in range(count):
+            tokens = generate(
+                self.model,
+                start,
+                length=length,
+                sampling=sampling or Sampling(),
+                generator=generator,
+                forbidden=forbidden,
+                stop=vocabulary.eos if until_end else None,
+            )
+            texts.append(vocabulary.decode(start.tolist() + tokens))
+        return texts
+
+    def score(self, text: str) -> Score:
+        """How probable a text is; the end of a text of words counts as the end of a sentence.
+
+        Args:
+            text: the text.
+
+        Returns:
+            Its score.
+
+        Raises:
+            DataError: the text has no tokens.
+        """
+        encoded = self.encode(text, ended=True)
+        if not len(encoded.ids):
+            raise DataError(f"the text {text!r} has no tokens to score; give some words")
+        values = log_probabilities(self.model, encoded.ids).double()
+        names = [self.vocabulary.token(index) for index in encoded.ids.tolist()]
+        return Score(
+            text=text,
+            log_probability=float(values.sum()),
+            steps=tuple(zip(names, values.tolist(), strict=True)),
+            unknown=encoded.unknown,
+        )
+
+    def evaluate(self, text: str) -> Measure:
+        """Measure the model on a text, read from its beginning to its end in one go.
+
+        Args:
+            text: the text.
+
+        Returns:
+            Nats and bits a token, perplexity, bits a character.
+
+        Raises:
+            DataError: the text has no tokens.
+        """
+        tokens = self.encode(text).ids
+        if not len(tokens):
+            raise DataError("the text has no tokens to measure the model on; give a longer one")
+        nats = -float(log_probabilities(self.model, tokens).double().sum())
+        return Measure(nats=nats, tokens=len(tokens), characters=len(text))
+
+
+def load(path: str | Path) -> TrainedLanguageModel:
+    """Load a trained model from the folder of its run: its best checkpoint.
+
+    Nothing in the folder is executed; a cell of one's own comes along as its text.
+
+    Args:
+        path: the folder that was `--out` in training.
+
+    Returns:
+        The model, ready to write and to score.
+
+    Raises:
+        CheckpointError: no model there, a damaged one, or one of a newer format.
+    """
+    folder = RunFolder(path)
+    config = folder.config()
+    settings, model_config = config.get("settings"), config.get("model")
+    if config.get("task") != TASK or not (
+        isinstance(settings, dict) and isinstance(model_config, dict)
+    ):
+        raise CheckpointError(
+            f"{folder.path} holds no language model (its task is {config.get('task')!r})"
+        )
+    vocabulary = Vocabulary.from_json(folder.tokenizer(), level=str(settings["level"]))
+    # Building draws initial weights that are replaced at once: the caller's generator stays.
+    with torch.random.fork_rng():
+        model = LanguageModel(LanguageModelConfig.from_json(model_config))
+    try:
+        model.load_state_dict(folder.best_weights())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {folder.path} are of another model than its settings say: {error}"
+        ) from None
+    return TrainedLanguageModel(model, vocabulary)
