@@ -173,5 +173,5 @@ def test_the_border_lies_where_it_is_said(
     error = torch.zeros_like(truth)
     error[1 + place % len(values)] = sign * allowed
     assert_close(actual, truth + 0.9 * error, dtype=dtype, terms=terms)
-    with pytest.raises(AssertionError, match="1 of .* elements"):
+    with pytest.raises(AssertionError, match=r"1 of .* elements"):
         assert_close(actual, truth + 1.1 * error, dtype=dtype, terms=terms)
