@@ -32,8 +32,9 @@ def allowed_error(expected: Tensor, *, dtype: torch.dtype, terms: int = 1) -> fl
     Args:
         expected: the truth, of any shape.
         dtype: what the result was computed in.
-        terms: how many numbers of the scale of the result were summed for each element: 1 for
-            outputs and states; about B * T for the gradient of a weight, T for that of a state.
+        terms: how many numbers of the scale of the result were summed for each element, or passed
+            their error on to it: T for outputs, states and their gradients, B * T for the
+            gradient of a weight.
     """
     finite = expected[torch.isfinite(expected)]
     scale = finite.abs().max().item() if finite.numel() else 0.0

@@ -51,6 +51,19 @@ def check_lengths(
     return numbers.to(device=device, dtype=torch.int64)
 
 
+def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """The input (B, T, D) with 0 beyond the length of each row, whatever stood there.
+
+    A kernel gives padding the gradient 0, and 0 times a NaN or an infinity that was left in the
+    padding would spoil the gradient of the weights.
+
+    >>> clear_padding(torch.full((1, 2, 1), torch.inf), torch.tensor([1])).flatten()
+    tensor([inf, 0.])
+    """
+    inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
+    return torch.where(inside.unsqueeze(2), x, 0.0)
+
+
 def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:
     """A packed batch as a padded one, rows in the order in which they are packed.
 

@@ -15,7 +15,7 @@ from comporta.kernels import Program, compile_cell
 from comporta.nn import stack
 from comporta.nn.checks import check_options, check_state, check_tensor
 from comporta.nn.initialization import initialize
-from comporta.nn.lengths import check_lengths
+from comporta.nn.lengths import check_lengths, clear_padding
 from comporta.nn.state import State, make_state
 
 InitialState: TypeAlias = Literal["zeros", "learned", "random"]
@@ -143,17 +143,17 @@ class Recurrent(nn.Module):
         Raises:
             ShapeError: a shape, dtype or device that does not fit.
         """
-        weights = self._weights()
         x = self._check_input(x, ("B", "T", "D"))
         batch, time, _ = x.shape
+        found = check_lengths(lengths, batch=batch, time=time, device=x.device)
         output, after = stack.run(
             self.program,
-            x,
+            x if found is None else clear_padding(x, found),
             self.start(batch) if state is None else self._check_state(state, batch),
-            weights,
+            self._weights(),
             bidirectional=self.bidirectional,
             dropout=self.dropout if self.training else 0.0,
-            lengths=check_lengths(lengths, batch=batch, time=time, device=x.device),
+            lengths=found,
         )
         return output, tuple(make_state(self.cell.states, values) for values in after)
 
