@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from comporta.cells import Cell
 from comporta.errors import ConfigurationError, ShapeError, nearest
-from comporta.nn import Recurrent
+from comporta.nn import Recurrent, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +158,8 @@ class LanguageModel(nn.Module):
             self.output.weight = self.embedding.weight
 
     def forward(
-        self, inputs: Tensor, state: tuple[object, ...] | None = None
-    ) -> tuple[Tensor, tuple[object, ...]]:
+        self, inputs: Tensor, state: tuple[State, ...] | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
         """Logits of each next token.
 
         Args:
@@ -178,8 +178,8 @@ class LanguageModel(nn.Module):
         return self._logits(output), state
 
     def step(
-        self, inputs: Tensor, state: tuple[object, ...] | None = None
-    ) -> tuple[Tensor, tuple[object, ...]]:
+        self, inputs: Tensor, state: tuple[State, ...] | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
         """Logits of the next token, one step at a time.
 
         Args:

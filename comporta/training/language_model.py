@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class LanguageModelRecipe:
     Args:
         files: text files, in order; none for the embedded corpus.
         level: char, word or bpe.
-        vocabulary_size: most tokens; None for the default of the level.
+        vocab_size: most tokens; None for the default of the level.
         batch_size: most streams read in parallel; fewer where the text is short.
         window: steps of a window of truncated back-propagation.
         cell: the recurrent cell.
@@ -49,7 +50,7 @@ class LanguageModelRecipe:
 
     files: tuple[str, ...] = ()
     level: str = "char"
-    vocabulary_size: int | None = None
+    vocab_size: int | None = None
     batch_size: int = 32
     window: int = 100
     cell: Cell = field(default_factory=lambda: get("gru"))
@@ -102,19 +103,25 @@ def from_settings(settings: Settings) -> tuple[LanguageModelRecipe, TrainingOpti
     >>> recipe.hidden, options.steps
     (8, 5)
     """
-    recipe_names = {f.name for f in fields(LanguageModelRecipe)}
-    option_names = {f.name for f in fields(TrainingOptions)}
     for name in settings:
-        if name not in recipe_names | option_names:
-            raise ConfigurationError(
-                f"unknown setting {name!r}{nearest(name, recipe_names | option_names)}"
-            )
+        if name not in setting_kinds():
+            raise ConfigurationError(f"unknown setting {name!r}{nearest(name, setting_kinds())}")
+    recipe_names = {f.name for f in fields(LanguageModelRecipe)}
     recipe = {name: value for name, value in settings.items() if name in recipe_names}
-    options = {name: value for name, value in settings.items() if name in option_names}
+    options = {name: value for name, value in settings.items() if name not in recipe_names}
     return (
         LanguageModelRecipe(**recipe),  # type: ignore[arg-type]
         TrainingOptions(**options),  # type: ignore[arg-type]
     )
+
+
+def setting_kinds() -> dict[str, object]:
+    """The type of every setting, by name.
+
+    >>> setting_kinds()["hidden"]
+    <class 'int'>
+    """
+    return get_type_hints(LanguageModelRecipe) | get_type_hints(TrainingOptions)
 
 
 def to_json(recipe: LanguageModelRecipe, options: TrainingOptions) -> dict[str, object]:
@@ -162,13 +169,14 @@ class LanguageModelTask:
         self.text_sha256 = files.digest(text.encode())
         train, validation = split(text)
         self.vocabulary = vocabulary or Vocabulary.learn(
-            train, level=recipe.level, size=recipe.vocabulary_size
+            train, level=recipe.level, size=recipe.vocab_size
         )
         self.recipe = recipe
         self.config = recipe.model_config(
             vocabulary=len(self.vocabulary), start=self.vocabulary.start
         )
         self._train = self._streams(train, "training")
+        self._characters_per_token = len(train) / int((self._train.targets >= 0).sum())
         self._validation = self._streams(validation, "validation")
         self._validation_characters = len(validation)
 
@@ -195,7 +203,12 @@ class LanguageModelTask:
     def loss(self, model: nn.Module, index: int, carried: Carried) -> StepLoss:
         """The mean loss of one window."""
         total, tokens, carried = self._window(model, self._train, index, carried)
-        return StepLoss(mean=total / tokens, tokens=tokens, carried=carried)
+        return StepLoss(
+            mean=total / tokens,
+            tokens=tokens,
+            characters=round(tokens * self._characters_per_token),
+            carried=carried,
+        )
 
     def blank_state(self, model: nn.Module) -> Carried:
         """The state after one step."""

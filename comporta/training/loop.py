@@ -40,7 +40,7 @@ class Progress:
     Args:
         step: updates made.
         total: updates to make; None while the time of one is being measured.
-        best: lowest validation loss so far, nats per token.
+        best: the best validation so far.
         best_step: the step it was reached at.
         stale: validations since.
         seconds: training time so far.
@@ -49,7 +49,7 @@ class Progress:
 
     step: int = 0
     total: int | None = None
-    best: float = math.inf
+    best: Measure | None = None
     best_step: int = 0
     stale: int = 0
     seconds: float = 0.0
@@ -62,8 +62,8 @@ class Reporter(Protocol):
     def began(self, progress: Progress) -> None:
         """Training begins, or goes on, at this step."""
 
-    def stepped(self, progress: Progress, nats: float, tokens: int) -> None:
-        """An update was made: its mean loss, over so many tokens."""
+    def stepped(self, progress: Progress, measure: Measure) -> None:
+        """An update was made; the measure is of its window."""
 
     def validated(self, progress: Progress, measure: Measure) -> None:
         """The model was measured."""
@@ -129,9 +129,9 @@ class Run:
         saved = time.monotonic()
         with Interrupt() as interrupt:
             while not progress.finished and not interrupt.happened:
-                loss, tokens = self._update()
+                measure = self._update()
                 progress.seconds = budget.seconds()
-                reporter.stepped(progress, loss, tokens)
+                reporter.stepped(progress, measure)
                 better = None
                 if progress.total is None and budget.is_measured(progress.step):
                     better = self._validate(reporter)
@@ -148,7 +148,7 @@ class Run:
                 self._save(best=False)
         return progress
 
-    def _update(self) -> tuple[float, int]:
+    def _update(self) -> Measure:
         progress, accelerator = self.progress, self._accelerator
         index = progress.step % self._task.steps_per_epoch
         if index == 0:
@@ -162,16 +162,18 @@ class Run:
         self._clip(loss)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._carried = None if result.carried is None else detach(result.carried)
+        self._carried = detach(result.carried)
         progress.step += 1
-        return loss, result.tokens
+        return Measure(
+            nats=loss * result.tokens, tokens=result.tokens, characters=result.characters
+        )
 
     def _clip(self, loss: float) -> None:
         """Check the gradient, then limit its components, then its norm."""
         parameters = list(self._model.parameters())
         # With no limit the norm is only measured.
-        limit = math.inf if self._options.clip_norm is None else self._options.clip_norm
-        measured = math.inf if self._options.clip_value is not None else limit
+        limit = self._options.clip_norm or math.inf
+        measured = math.inf if self._options.clip_value else limit
         norm = float(self._accelerator.clip_grad_norm_(parameters, measured))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
@@ -181,7 +183,7 @@ class Run:
                 f"--clip-norm (it is {limit:g}), and begin anew with --overwrite"
             )
         self._norm = norm
-        if self._options.clip_value is not None:
+        if self._options.clip_value:
             self._accelerator.clip_grad_value_(parameters, self._options.clip_value)
             self._accelerator.clip_grad_norm_(parameters, limit)
 
@@ -200,9 +202,10 @@ class Run:
             measure = self._task.validate(self._model)
         self._validation_seconds = time.monotonic() - began
         progress = self.progress
-        better = measure.nats_per_token < progress.best
+        lowest = math.inf if progress.best is None else progress.best.nats_per_token
+        better = measure.nats_per_token < lowest
         if better:
-            progress.best, progress.best_step = measure.nats_per_token, progress.step
+            progress.best, progress.best_step = measure, progress.step
         progress.stale = 0 if better else progress.stale + 1
         reporter.validated(progress, measure)
         return better
@@ -217,17 +220,17 @@ class Run:
             for index, leaf in enumerate(leaves(self._carried)):
                 training[f"carried.{index:04d}"] = leaf
         model: nn.Module = self._accelerator.unwrap_model(self._model)
-        progress = asdict(self.progress) | {"best": _finite_or_none(self.progress.best)}
-        self._folder.save(
-            Checkpoint(progress=progress, model=model.state_dict(), training=training), best=best
+        moment = Checkpoint(
+            progress=asdict(self.progress), model=model.state_dict(), training=training
         )
+        self._folder.save(moment, best=best)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         try:
             self._accelerator.unwrap_model(self._model).load_state_dict(checkpoint.model)
             self.progress = Progress(**checkpoint.progress)  # type: ignore[arg-type]
-            if checkpoint.progress["best"] is None:
-                self.progress.best = math.inf
+            if isinstance(self.progress.best, dict):
+                self.progress.best = Measure(**self.progress.best)
             self._restore_optimizer(checkpoint.training)
             carried = sorted(name for name in checkpoint.training if name.startswith("carried."))
             if carried:
@@ -250,11 +253,6 @@ class Run:
                 state.setdefault(int(index), {})[key] = tensor
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _finite_or_none(value: float) -> float | None:
-    # JSON has no infinity.
-    return value if math.isfinite(value) else None
 
 
 def _generators() -> dict[str, Tensor]:

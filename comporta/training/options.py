@@ -27,8 +27,8 @@ class TrainingOptions:
         schedule: cosine (Loshchilov & Hutter 2017, arXiv:1608.03983) or constant.
         warmup: steps over which the learning rate rises from 0; never more than a tenth of all.
         clip_norm: scale the gradient down to this norm (Pascanu et al. 2013, arXiv:1211.5063);
-            None to leave it.
-        clip_value: limit every component of the gradient to this size, before the norm; None to
+            0 to leave it.
+        clip_value: limit every component of the gradient to this size, before the norm; 0 to
             leave it.
         validate_every: steps between validations; None for a tenth of the run.
         patience: stop after so many validations without a better one; None to go on.
@@ -50,8 +50,8 @@ class TrainingOptions:
     weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: int = 100
-    clip_norm: float | None = 1.0
-    clip_value: float | None = None
+    clip_norm: float = 1.0
+    clip_value: float = 0.0
     validate_every: int | None = None
     patience: int | None = None
     seed: int = 0
@@ -64,7 +64,7 @@ class TrainingOptions:
             raise ConfigurationError(
                 f"{' and '.join(lengths)} contradict each other; give one of them"
             )
-        for name in ("minutes", "lr", "clip_norm", "clip_value"):
+        for name in ("minutes", "lr"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigurationError(f"{name} is {value}; it must be above 0")
@@ -72,7 +72,7 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be at least 1")
-        for name in ("warmup", "weight_decay", "seed"):
+        for name in ("warmup", "weight_decay", "clip_norm", "clip_value", "seed"):
             if not 0 <= getattr(self, name) < 2**63:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):

@@ -19,11 +19,13 @@ class StepLoss:
     Args:
         mean: (), nats per token, what is differentiated.
         tokens: how many tokens it is the mean of.
+        characters: about how many characters of text they are.
         carried: the recurrent state after the window, for the next one.
     """
 
     mean: Tensor
     tokens: int
+    characters: int
     carried: Carried
 
 
