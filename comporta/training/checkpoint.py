@@ -144,7 +144,7 @@ class RunFolder:
         """
         pointer = self._pointer() or {"number": 0, "best": None}
         number = int(str(pointer["number"])) + 1
-        name = f"checkpoint-{number:06d}"
+        name = _name(number)
         folder = self.path / name
         try:
             # A run killed while writing may have left a part of this very folder.
@@ -199,7 +199,12 @@ class RunFolder:
 
     def _pointer(self) -> dict[str, object] | None:
         path = self.path / "checkpoint.json"
-        return files.read_sealed(path) if path.exists() else None
+        if path.exists():
+            return files.read_sealed(path)
+        # The first checkpoint may lie there unfinished; a later one has had a pointer before it.
+        if {found.name for found in self.path.glob("checkpoint-*")} - {_name(1)}:
+            raise files.damaged(path, "it is missing")
+        return None
 
     def _write(self, folder: Path, checkpoint: Checkpoint) -> None:
         digests = {}
@@ -217,6 +222,10 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
         for leftover in self.path.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
+
+
+def _name(number: int) -> str:
+    return f"checkpoint-{number:06d}"
 
 
 def _read_tensors(folder: Path, name: str, state: Mapping[str, object]) -> dict[str, Tensor]:
