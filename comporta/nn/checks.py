@@ -45,11 +45,21 @@ def check_options(
         )
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether `torch.autocast` is on for a device.
+
+    >>> with torch.autocast("cpu"):
+    ...     autocasts(torch.device("cpu")), autocasts(torch.device("meta"))
+    (True, False)
+    """
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
     """The value as a tensor with the dtype and on the device of the weights.
 
-    Within `torch.autocast` a floating-point tensor is brought to the dtype of the weights: a
-    state summed over hundreds of steps in half precision loses what it carries.
+    Within `torch.autocast` a floating-point tensor is brought to the dtype of the weights, in
+    which `comporta.nn.stack.run` computes there too.
 
     Raises:
         ShapeError: it is not a tensor, or its dtype or device is another.
@@ -69,7 +79,7 @@ def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
         )
     if value.dtype == like.dtype:
         return value
-    if value.dtype.is_floating_point and torch.is_autocast_enabled(value.device.type):
+    if value.dtype.is_floating_point and autocasts(value.device):
         return value.to(like.dtype)
     hint = (
         f"bring it there with .to({like.dtype}), or the layer with .to({value.dtype})"

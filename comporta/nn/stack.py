@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn.functional import dropout as drop
 from comporta import kernels
 from comporta.errors import ConfigurationError
 from comporta.kernels import Program
+from comporta.nn.checks import autocasts
 
 DIRECTIONS = ("forward", "reverse")
 
@@ -54,7 +56,7 @@ def run(
     dropout: float,
     lengths: Tensor | None,
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """Run a stack of layers over a batch of sequences.
+    """Run a stack of layers over a batch of sequences, in the dtype of the weights.
 
     Args:
         program: the step of the cell, the same in every layer.
@@ -73,20 +75,27 @@ def run(
     """
     after: list[tuple[Tensor, ...]] = []
     directions = 2 if bidirectional else 1
-    for first in range(0, len(weights), directions):
-        if first and dropout:
-            x = drop(x, dropout)
-        outputs = []
-        for place in range(first, first + directions):
-            output, final = kernels.run(
-                program,
-                x,
-                states[place],
-                weights[place],
-                lengths=lengths,
-                reverse=place > first,
-            )
-            outputs.append(output)
-            after.append(final)
-        x = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
+    with _precision_of_the_weights(x.device):
+        for first in range(0, len(weights), directions):
+            if first and dropout:
+                x = drop(x, dropout)
+            outputs = []
+            for place in range(first, first + directions):
+                output, final = kernels.run(
+                    program,
+                    x,
+                    states[place],
+                    weights[place],
+                    lengths=lengths,
+                    reverse=place > first,
+                )
+                outputs.append(output)
+                after.append(final)
+            x = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
     return x, after
+
+
+def _precision_of_the_weights(device: torch.device) -> AbstractContextManager[object]:
+    # Autocast would run the products in half precision on one backend and not on another, and a
+    # state that passes hundreds of them loses what it carries.
+    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()
