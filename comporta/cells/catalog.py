@@ -8,7 +8,11 @@ from comporta.cells import elman, gru, lstm, minimal
 from comporta.cells.cell import Cell
 from comporta.errors import CellError, ConfigurationError, nearest
 
-_CATALOG = {cell.name: cell for family in (elman, gru, lstm, minimal) for cell in family.CELLS}
+_CATALOG: dict[str, Cell] = {
+    cell.name: cell
+    for family in (elman.CELLS, gru.CELLS, lstm.CELLS, minimal.CELLS)
+    for cell in family
+}
 _HEADER = ("name", "source", "state", "output", "note")
 
 

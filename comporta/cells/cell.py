@@ -71,6 +71,9 @@ class Cell:
     def __hash__(self) -> int:
         return hash(self._identity)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Cell.from_json, (self.to_json(),)
+
     @property
     def _identity(self) -> tuple[object, ...]:
         return self.equations, self.states, self.output
@@ -85,14 +88,14 @@ class Cell:
         added: set[str] = set()
         other: set[str] = set()
         for equation in self.equations:
-            for node in (nodes := walk(equation.value)):
+            added |= _vectors(equation.value)
+            for node in walk(equation.value):
                 if isinstance(node, Apply) and node.op in ("add", "sub"):
-                    added |= {n.id for n in node.operands if _is_vector(n)}
-                elif isinstance(node, Apply | Product):
-                    children = node.operands if isinstance(node, Apply) else (node.operand,)
-                    other |= {n.id for n in children if _is_vector(n)}
-            if _is_vector(nodes[0]):
-                added.add(nodes[0].id)
+                    added |= _vectors(*node.operands)
+                elif isinstance(node, Apply):
+                    other |= _vectors(*node.operands)
+                elif isinstance(node, Product):
+                    other |= _vectors(node.operand)
         return frozenset(added - other)
 
     @cached_property
@@ -249,5 +252,6 @@ class Cell:
         return False
 
 
-def _is_vector(node: Node) -> bool:
-    return isinstance(node, Name) and node.kind == "vector"
+def _vectors(*nodes: Node) -> set[str]:
+    """Those of the nodes that are vector parameters."""
+    return {node.id for node in nodes if isinstance(node, Name) and node.kind == "vector"}

@@ -68,7 +68,7 @@ def choose(
         return Choice(asked, "asked for with comporta.kernels.use()")
     if obstacle:
         return Choice("reference", f"the fused CPU kernel cannot run this: {obstacle}")
-    return Choice("cpu", f"fused kernel, {x.dtype} on {cpu.machine()}".replace("torch.", ""))
+    return Choice("cpu", f"fused kernel, {x.dtype} on {cpu.describe()}".replace("torch.", ""))
 
 
 def run(

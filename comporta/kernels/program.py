@@ -7,7 +7,8 @@ Equal expressions become one statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -153,6 +154,8 @@ class Builder:
                 return self.emit("neg", a, under=under)
             case "add", (a, str(b)) if b in self._negated:
                 return self.emit("sub", a, self._negated[b], under=under)
+            case "add", (str(a), b) if a in self._negated:
+                return self.emit("sub", b, self._negated[a], under=under)
             case "sub", (a, str(b)) if b in self._negated:
                 return self.emit("add", a, self._negated[b], under=under)
             case "neg", (str(a),) if a in self._negated:
@@ -160,12 +163,12 @@ class Builder:
         return None
 
 
-_FOLD = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
+_FOLD: Mapping[str, Callable[..., float]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "neg": operator.neg,
 }
 
 

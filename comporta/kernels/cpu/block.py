@@ -1,0 +1,86 @@
+"""Elementwise blocks: the statements of one phase on a row, a vector at a time.
+
+All values of a vector are loaded first and stored last, so that what a block writes may stand
+where it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from comporta.kernels.cpu.emit import Emitter, Value
+from comporta.kernels.cpu.functions import VectorMath
+from comporta.kernels.cpu.layout import Place, Step, Store
+from comporta.kernels.program import Operand
+
+Address = Callable[[Place], Value]
+
+
+def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value) -> None:
+    """The block of a phase for one row.
+
+    Args:
+        e: where to emit.
+        step: the layout.
+        phase: which phase of the step.
+        address: gives the address of a section of this row.
+        width: the padded hidden size, a multiple of the vector's lanes.
+    """
+    statements = step.phases[phase].statements
+    computed = {s.name for s in statements}
+    stores, sums = step.stores[phase], step.sums[phase]
+    wanted = [o for s in statements for o in s.operands]
+    wanted += [v for store in (*stores, *sums) for v in store.values if isinstance(v, str)]
+    loads = [name for name in dict.fromkeys(wanted) if name not in computed]
+    sources = {name: address(step.reads[name]) for name in loads}
+    targets = [address(store.place) for store in stores]
+    totals = [address(store.place) for store in sums]
+    with e.loop(e.number(0), width, e.real.lanes) as j:
+        values: dict[Operand, Value] = {
+            name: e.load(e.at(source, j)) for name, source in sources.items()
+        }
+        before = [e.load(e.at(total, j)) for total in totals]
+        math = VectorMath(e)
+        for s in statements:
+            values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
+        for store, target in zip(stores, targets, strict=True):
+            e.store(_operand(e, values, store.values[0]), e.at(target, j))
+        for store, old, total in zip(sums, before, totals, strict=True):
+            e.store(e.builder.fadd(old, values[store.values[0]]), e.at(total, j))
+
+
+def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,
+              width: Value) -> None:  # fmt: skip
+    """What a phase writes for a row that has no step here: zeros, or states passed on."""
+    with e.loop(e.number(0), width, e.real.lanes) as j:
+        values = []
+        for store in stores:
+            total: Value = None
+            for value in store.values:
+                part = (
+                    e.load(e.at(address(step.reads[value]), j))
+                    if isinstance(value, str)
+                    else e.real.splat(value)
+                )
+                total = part if total is None else e.builder.fadd(total, part)
+            values.append(total)
+        for store, value in zip(stores, values, strict=True):
+            e.store(value, e.at(address(store.place), j))
+
+
+def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) -> None:
+    """Zero the padding of sections that products will read across."""
+    real = e.real
+    last = e.sub(width, real.lanes)
+    lanes = ir.Constant(ir.VectorType(ir.IntType(64), real.lanes), list(range(real.lanes)))
+    inside = e.builder.icmp_signed("<", lanes, e.spread(e.sub(size, last)))
+    with e.builder.if_then(e.less(size, width)):
+        for place in places:
+            value = e.load(e.at(place, last))
+            e.store(e.builder.select(inside, value, real.splat(0.0)), e.at(place, last))
+
+
+def _operand(e: Emitter, values: dict[Operand, Value], operand: Operand) -> Value:
+    return values[operand] if isinstance(operand, str) else e.real.splat(operand)

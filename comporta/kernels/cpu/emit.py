@@ -1,0 +1,164 @@
+"""Emitter: LLVM IR with loops, rows and vectors, so that the kernels read like kernels.
+
+All numbers of a kernel are of one type, float32 or float64; a vector holds as many as the
+machine's registers do. Sizes and strides are 64-bit, and strides count elements, not bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+I64 = ir.IntType(64)
+I32 = ir.IntType(32)
+POINTER = ir.PointerType()
+VOID = ir.VoidType()
+Value = Any  # an llvmlite value; the library carries no types
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """The number type of a kernel.
+
+    Attributes:
+        bits: 32 or 64.
+        lanes: numbers in one vector register.
+    """
+
+    bits: int
+    lanes: int
+
+    @property
+    def scalar(self) -> Any:
+        return ir.FloatType() if self.bits == 32 else ir.DoubleType()
+
+    @property
+    def integer(self) -> Any:
+        return ir.IntType(self.bits)
+
+    @property
+    def vector(self) -> Any:
+        return ir.VectorType(self.scalar, self.lanes)
+
+    @property
+    def bytes(self) -> int:
+        return self.bits // 8
+
+    @property
+    def suffix(self) -> str:
+        """The name LLVM's intrinsics give to the vector type."""
+        return f"v{self.lanes}f{self.bits}"
+
+    def splat(self, value: float) -> Value:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+
+class Emitter:
+    """Emits one function."""
+
+    def __init__(
+        self,
+        module: ir.Module,
+        name: str,
+        real: Real,
+        arguments: Sequence[Any],
+        *,
+        internal: bool = False,
+    ) -> None:
+        self.module = module
+        self.real = real
+        self.function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
+        if internal:
+            self.function.linkage = "internal"
+            self.function.attributes.add("noinline")
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.arguments: Sequence[Value] = self.function.args
+
+    def finish(self) -> None:
+        self.builder.ret_void()
+
+    @staticmethod
+    def number(value: int) -> Value:
+        return ir.Constant(I64, value)
+
+    def add(self, a: Value, b: Value | int) -> Value:
+        return self.builder.add(a, self.number(b) if isinstance(b, int) else b)
+
+    def sub(self, a: Value, b: Value | int) -> Value:
+        return self.builder.sub(a, self.number(b) if isinstance(b, int) else b)
+
+    def mul(self, a: Value, b: Value | int) -> Value:
+        return self.builder.mul(a, self.number(b) if isinstance(b, int) else b)
+
+    def div(self, a: Value, b: Value | int) -> Value:
+        return self.builder.sdiv(a, self.number(b) if isinstance(b, int) else b)
+
+    def less(self, a: Value, b: Value | int) -> Value:
+        return self.builder.icmp_signed("<", a, self.number(b) if isinstance(b, int) else b)
+
+    def equal(self, a: Value, b: Value | int) -> Value:
+        return self.builder.icmp_signed("==", a, self.number(b) if isinstance(b, int) else b)
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        return self.builder.select(self.less(a, b), a, b)
+
+    @contextmanager
+    def loop(self, start: Value, stop: Value, step: Value | int = 1) -> Iterator[Value]:
+        """`for i in range(start, stop, step)`, the body being that of the `with`."""
+        b = self.builder
+        before = b.block
+        head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        index = b.phi(I64)
+        index.add_incoming(start, before)
+        b.cbranch(self.less(index, stop), body, after)
+        b.position_at_end(body)
+        yield index
+        index.add_incoming(self.add(index, step), b.block)
+        b.branch(head)
+        b.position_at_end(after)
+
+    def at(self, pointer: Value, *offsets: Value | int) -> Value:
+        """The address `offsets` elements further on."""
+        for offset in offsets:
+            index = self.number(offset) if isinstance(offset, int) else offset
+            pointer = self.builder.gep(pointer, [index], source_etype=self.real.scalar)
+        return pointer
+
+    def load(self, pointer: Value) -> Value:
+        """A vector, from any address."""
+        return self.builder.load(pointer, typ=self.real.vector, align=self.real.bytes)
+
+    def store(self, value: Value, pointer: Value) -> None:
+        """A vector, to any address."""
+        self.builder.store(value, pointer, align=self.real.bytes)
+
+    def broadcast(self, pointer: Value) -> Value:
+        """One number from memory in every lane."""
+        scalar = self.builder.load(pointer, typ=self.real.scalar, align=self.real.bytes)
+        return self.spread(scalar)
+
+    def spread(self, scalar: Value) -> Value:
+        """One number in every lane."""
+        lanes = self.real.lanes
+        vector = ir.VectorType(scalar.type, lanes)
+        first = self.builder.insert_element(
+            ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0)
+        )
+        zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+    def intrinsic(self, name: str, *args: Value) -> Value:
+        """An LLVM intrinsic on vectors of reals."""
+        kind = ir.FunctionType(self.real.vector, [self.real.vector] * len(args))
+        function = self.module.declare_intrinsic(f"llvm.{name}.{self.real.suffix}", (), kind)
+        return self.builder.call(function, args)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, rounded once."""
+        return self.intrinsic("fma", a, b, c)

@@ -1,0 +1,98 @@
+"""The forward pass of one layer: memory laid out, weights packed, the kernel run."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from comporta.kernels.cpu import engine, threads
+from comporta.kernels.cpu.call import Call, Fields
+from comporta.kernels.cpu.layout import steps_in_place
+from comporta.kernels.schedule import Group, schedule
+
+# The products of x for a chunk of steps should stay in the second-level cache beside the weights,
+# and have enough rows for the matrix product to run at full speed.
+_CHUNK_BYTES = 192 << 10
+_CHUNK_ROWS = 32
+
+
+def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a layer forward.
+
+    Returns:
+        The output (B, T, H) and the states after the last step, each (B, H). What the backward
+        pass needs stays in the call.
+    """
+    batch, time, _, hidden = call.sizes
+    kernel = engine.forward_kernel(call.program, call.bits, call.training)
+    sections, width = kernel.step.sections, call.width
+    parts = call.row_parts()
+    fields = Fields(call)
+    in_place = not call.training and steps_in_place(call.program)
+    call.states = _start(call, 1 if in_place else time + 1)
+    fields.place(
+        "state",
+        call.states.data_ptr(),
+        call.states.stride(0),
+        0 if in_place else call.states.stride(1),
+    )
+    call.kept = call.sequence(time, sections["kept"] * width)
+    fields.sequence("kept", call.kept)
+    output = call.sequence(time, width, fresh=True)
+    fields.place("output", *call.in_order(output))
+    fields.place("x", *call.in_order(call.x))
+    vectors = call.vectors()
+    fields.place("vector", vectors.data_ptr(), 0, 0)
+    _place_products(call, fields, sections["input"] * width, parts)
+    for name in sections:
+        if name.startswith(("product", "passing")):
+            fields.rows(name, call.take(batch, sections[name] * width))
+    threads.run(kernel.bind(fields.values), parts)
+    last = call.states[:, 0 if in_place else time]
+    finals = [last[:, i * width : i * width + hidden].clone() for i in range(len(call.state))]
+    return _without_padding(call, output), tuple(finals)
+
+
+def _start(call: Call, slots: int) -> Tensor:
+    """The buffer of states, with the initial ones in its first slot."""
+    width, hidden = call.width, call.sizes[3]
+    states = call.sequence(slots, len(call.state) * width)
+    for i, value in enumerate(call.state):
+        states[:, 0, i * width : i * width + hidden] = value
+    return states
+
+
+def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[int, int]]) -> None:
+    """The packed weights, and the buffer for the products of x in chunks of steps."""
+    batch, time = call.x.shape[:2]
+    plan = schedule(call.program)
+    fields.packed("input", _side_by_side(call, plan.hoisted))
+    for i, group in enumerate(plan.groups):
+        fields.packed(f"product{i}", _side_by_side(call, group))
+    rows = max((last - first for first, last in parts), default=1)
+    fitting = _CHUNK_BYTES // (rows * columns * call.x.element_size())
+    chunk = max(1, min(time, max(fitting, -(-_CHUNK_ROWS // rows))))
+    fields.values["chunk"] = chunk
+    inputs = call.take(chunk, batch, columns)
+    fields.place("input", inputs.data_ptr(), inputs.stride(1), inputs.stride(0))
+
+
+def _side_by_side(call: Call, group: Group) -> Tensor:
+    """The matrices of a group as one packed matrix, a section of columns for each."""
+    width = call.width
+    depth = call.weights[group.matrices[0]].shape[1]
+    columns = len(group.matrices) * width
+    packed = call.take(depth * columns)
+    for i, name in enumerate(group.matrices):
+        matrix = call.weights[name].detach().t()
+        call.products.pack(packed, depth, columns, matrix, first_column=i * width)
+    return packed
+
+
+def _without_padding(call: Call, output: Tensor) -> Tensor:
+    """The output (B, T, H), contiguous in the memory order of x."""
+    hidden = call.sizes[3]
+    if hidden == call.width:
+        return output
+    if call.batch_major:
+        return output[..., :hidden].contiguous()
+    return output.transpose(0, 1)[..., :hidden].contiguous().transpose(0, 1)

@@ -1,0 +1,326 @@
+"""Where every value of a step stands in memory.
+
+A buffer holds a row for each sequence of the batch (and each step, where it has a time stride); a
+row is cut into sections of the padded hidden size, one for each value:
+
+    input     results of the products of x, for a chunk of steps
+    state     the states; step s reads slot s and writes slot s + 1
+    kept      what the backward pass needs, and over it, once read, the gradients of the products
+    passing   values that a later block of the same step reads
+    output    the output, or on the way back its gradient
+    next      on the way back: gradients of the states, for the earlier step
+    total     on the way back: gradients of the vectors, summed over steps and a few rows
+    vector    the vector parameters, one row for all
+    product0  results of the first group of products, and so on
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from comporta.kernels.gradient import Adjoint, differentiate, from_next
+from comporta.kernels.program import Operand, Program, previous
+from comporta.kernels.schedule import Group, Phase, Schedule, schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A section of a buffer; `later` means the slot of the following step."""
+
+    buffer: str
+    section: int
+    later: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A value (or the sum of several) and the place it is written to."""
+
+    values: tuple[Operand, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A group's gradients, side by side in `kept`.
+
+    Attributes:
+        start: the first section.
+        sections: for each matrix of the group its section, counted from `start`.
+    """
+
+    start: int
+    sections: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, ready for code: its phases, and where each value is read and written.
+
+    Attributes:
+        phases: products and blocks in order.
+        reads: value -> its place, for all that a block does not compute itself.
+        stores: for each phase, what its block writes.
+        idle: for each phase, what it writes for a row whose sequence has ended or not begun.
+        sums: for each phase, what is added to the buffer `total`.
+        windows: for the groups of an adjoint, where their operands stand; None for a forward step.
+        sections: buffer -> number of sections.
+    """
+
+    phases: tuple[Phase, ...]
+    reads: Mapping[str, Place]
+    stores: tuple[tuple[Store, ...], ...]
+    idle: tuple[tuple[Store, ...], ...]
+    sums: tuple[tuple[Store, ...], ...]
+    windows: tuple[Window, ...] | None
+    sections: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The sections of `kept` that hold the gradients of products.
+
+    Attributes:
+        names: the values, from section `start` on.
+        start: the first section of them.
+        hoisted: the window of the products of x.
+        groups: the windows of the forward step's groups.
+    """
+
+    names: tuple[str, ...]
+    start: int
+    hoisted: Window
+    groups: tuple[Window, ...]
+
+
+class _Writes:
+    """Collects stores by the phase in which their value is ready."""
+
+    def __init__(self, phases: Sequence[Phase]) -> None:
+        self.phases = phases
+        self.stores: list[list[Store]] = [[] for _ in phases]
+        self.idle: list[list[Store]] = [[] for _ in phases]
+        self.ready = {
+            name: k
+            for k, phase in enumerate(phases)
+            for name in (
+                *(r for group in phase.groups for r in group.results),
+                *(s.name for s in phase.statements),
+            )
+        }
+
+    def write(self, value: Operand, place: Place, idle: tuple[Operand, ...] | None) -> None:
+        phase = self.ready.get(value, 0) if isinstance(value, str) else 0
+        self.stores[phase].append(Store((value,), place))
+        if idle is not None:
+            self.idle[phase].append(Store(idle, place))
+
+
+def forward_step(program: Program, *, training: bool) -> Step:
+    """The layout of the forward step; training keeps what the backward pass needs."""
+    plan = schedule(program)
+    kept = differentiate(program).saved if training else ()
+    reads = _forward_leaves(plan)
+    writes = _Writes(plan.phases)
+    for i, state in enumerate(program.states):
+        writes.write(state, Place("state", i, later=True), (previous(state),))
+        reads[state] = Place("state", i, later=True)
+    writes.write(program.output, Place("output", 0), (0.0,))
+    for i, name in enumerate(kept):
+        # The operands of products enter the weights' gradients, so idle rows must hold zeros.
+        is_operand = any(group.operands == (name,) for group in plan.groups)
+        writes.write(name, Place("kept", i), (0.0,) if is_operand else None)
+        reads.setdefault(name, Place("kept", i))
+    passing = _passing(plan.phases, reads)
+    for i, name in enumerate(passing):
+        writes.write(name, Place("passing", i), (0.0,))
+        reads[name] = Place("passing", i)
+    return Step(
+        phases=plan.phases,
+        reads=reads,
+        stores=tuple(map(tuple, writes.stores)),
+        idle=tuple(map(tuple, writes.idle)),
+        sums=((),) * len(plan.phases),
+        windows=None,
+        sections={
+            "input": len(plan.hoisted.results),
+            "state": len(program.states),
+            "kept": kept_sections(program) if training else 0,
+            "passing": len(passing),
+            "output": 1,
+            "vector": len(program.vectors),
+            **{f"product{i}": len(group.results) for i, group in enumerate(plan.groups)},
+        },
+    )
+
+
+def backward_step(program: Program) -> Step:
+    """The layout of the adjoint step."""
+    adjoint = differentiate(program)
+    reads = _backward_leaves(program, adjoint)
+    gradients = product_gradients(program)
+    writes = _Writes(adjoint.phases)
+    for i, state in enumerate(program.states):
+        arriving = tuple(
+            name for name in (from_next(state), from_next(state, product=True)) if name in reads
+        )
+        writes.write(adjoint.carries[state][0], Place("next", i), arriving)
+    for i, name in enumerate(gradients.names):
+        place = Place("kept", gradients.start + i)
+        writes.write(name, place, (0.0,))
+        reads.setdefault(name, place)
+    sums: list[list[Store]] = [[] for _ in adjoint.phases]
+    totals = vector_totals(program)
+    for i, name in enumerate(totals):
+        sums[writes.ready.get(name, 0)].append(Store((name,), Place("total", i)))
+    passing = _passing(adjoint.phases, reads)
+    for i, name in enumerate(passing):
+        writes.write(name, Place("passing", i), None)
+        reads[name] = Place("passing", i)
+    return Step(
+        phases=adjoint.phases,
+        reads=reads,
+        stores=tuple(map(tuple, writes.stores)),
+        idle=tuple(map(tuple, writes.idle)),
+        sums=tuple(map(tuple, sums)),
+        windows=tuple(
+            _window(gradients.names, group.operands, gradients.start) for group in adjoint.groups
+        ),
+        sections={
+            "state": len(program.states),
+            "kept": kept_sections(program),
+            "passing": len(passing),
+            "output": 1,
+            "next": len(program.states),
+            "total": len(totals),
+            "vector": len(program.vectors),
+            **{f"product{i}": 1 for i in range(len(adjoint.groups))},
+        },
+    )
+
+
+@cache
+def product_gradients(program: Program) -> Gradients:
+    """The order of the products' gradients, so that each group finds its own side by side."""
+    plan, adjoint = schedule(program), differentiate(program)
+    hoisted = [adjoint.products[result] for result in plan.hoisted.results]
+    inside = [[adjoint.products[r] for r in group.results] for group in plan.groups]
+    in_loop = {name for names in inside for name in names}
+    order = [name for name in hoisted if name not in in_loop]
+    for names in inside:
+        order += sorted(names, key=lambda name: name not in hoisted)
+    for names in (hoisted, *inside):
+        if _find(order, names) is None:
+            order += names
+    operands = [name for name in adjoint.saved if any(g.operands == (name,) for g in plan.groups)]
+    blocks = sum(bool(phase.statements) for phase in adjoint.phases)
+    # With one block all that it reads of a row is read before anything is written, and the
+    # gradients can take the place of what was kept, except for the operands of products.
+    start = len(operands) if blocks <= 1 else len(adjoint.saved)
+    windows = [_window(order, names, start) for names in (hoisted, *inside)]
+    return Gradients(tuple(order), start, windows[0], tuple(windows[1:]))
+
+
+def kept_sections(program: Program) -> int:
+    """How many sections the buffer `kept` has."""
+    gradients = product_gradients(program)
+    return max(len(differentiate(program).saved), gradients.start + len(gradients.names))
+
+
+def vector_totals(program: Program) -> tuple[str, ...]:
+    """The distinct gradients of the vectors, in the order of the sections of `total`."""
+    return tuple(dict.fromkeys(differentiate(program).vectors.values()))
+
+
+def _forward_leaves(plan: Schedule) -> dict[str, Place]:
+    reads = {name: Place("input", i) for i, name in enumerate(plan.hoisted.results)}
+    reads |= {previous(s): Place("state", i) for i, s in enumerate(plan.program.states)}
+    reads |= {name: Place("vector", i) for i, name in enumerate(plan.program.vectors)}
+    for k, group in enumerate(plan.groups):
+        reads |= {name: Place(f"product{k}", i) for i, name in enumerate(group.results)}
+    return reads
+
+
+def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
+    reads = {name: Place("kept", i) for i, name in enumerate(adjoint.saved)}
+    for i, state in enumerate(program.states):
+        reads[previous(state)] = Place("state", i)
+        reads[state] = Place("state", i, later=True)
+        reads[from_next(state)] = Place("next", i)
+    reads |= {name: Place("vector", i) for i, name in enumerate(program.vectors)}
+    reads["∂y"] = Place("output", 0)
+    for k, group in enumerate(adjoint.groups):
+        reads[group.results[0]] = Place(f"product{k}", 0)
+        for state in program.states:
+            if adjoint.carries[state][1:] == group.results:
+                reads[from_next(state, product=True)] = Place(f"product{k}", 0)
+    return reads
+
+
+def _passing(phases: Sequence[Phase], reads: Mapping[str, Place]) -> tuple[str, ...]:
+    """The values that a later block or a product reads and that stand nowhere yet."""
+    found: dict[str, None] = {}
+    made: set[str] = set()
+    for phase in phases:
+        wanted = [o for group in phase.groups for o in group.operands]
+        wanted += [o for s in phase.statements for o in s.operands]
+        found |= dict.fromkeys(o for o in wanted if o in made and o not in reads)
+        made |= {s.name for s in phase.statements}
+    return tuple(found)
+
+
+def _find(order: Sequence[str], names: Sequence[str]) -> int | None:
+    """Where `names`, in any order, stand side by side."""
+    for start in range(len(order) - len(names) + 1):
+        if Counter(order[start : start + len(names)]) == Counter(names):
+            return start
+    return None
+
+
+def _window(order: Sequence[str], names: Sequence[str], offset: int) -> Window:
+    start = _find(order, names)
+    assert start is not None, "every group was given its place"
+    free = list(order[start : start + len(names)])
+    sections = []
+    for name in names:
+        section = free.index(name)
+        free[section] = ""
+        sections.append(section)
+    return Window(offset + start, tuple(sections))
+
+
+@cache
+def steps_in_place(program: Program) -> bool:
+    """Whether a step may write its states over the last ones.
+
+    It may if every reader of a state's last value stands in the phase that writes it or earlier:
+    a phase's products come before its block, and a block loads all before it stores.
+    """
+    written = {
+        s.name: k for k, phase in enumerate(schedule(program).phases) for s in phase.statements
+    }
+    for k, phase in enumerate(schedule(program).phases):
+        read = {o for group in phase.groups for o in group.operands}
+        read |= {o for s in phase.statements for o in s.operands}
+        if any(previous(state) in read and k > written[state] for state in program.states):
+            return False
+    return True
+
+
+def obstacle(program: Program) -> str | None:
+    """Why the fused kernel cannot run a program, or None."""
+    dimensions = dict(program.dimensions)
+    for statement in program.statements:
+        if dimensions[statement.name] != "H":
+            return f"{statement.name} has the input size D; only values of hidden size are fused"
+        if "x" in statement.operands and statement.op != "product":
+            return "x is used other than in a product"
+    return None
+
+
+def matrix_order(group: Group, window: Window) -> Iterable[tuple[int, str]]:
+    """(section, matrix) of a group."""
+    return zip(window.sections, group.matrices, strict=True)

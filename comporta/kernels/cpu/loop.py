@@ -1,0 +1,184 @@
+"""The time loop of a layer, written once for every cell, forward and backward.
+
+A kernel runs all steps of some rows of the batch: kernel(fields, first_row, last_row). `fields`
+is a table of 64-bit numbers: addresses, strides and sizes, in the order of `field_names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llvmlite import ir
+
+from comporta.kernels.cpu import product
+from comporta.kernels.cpu.block import Address, emit_block, emit_idle, emit_tail
+from comporta.kernels.cpu.emit import I64, POINTER, VOID, Emitter, Real, Value
+from comporta.kernels.cpu.layout import Place, Step
+
+ARGUMENTS = [POINTER, I64, I64]
+# Rows that share one set of running sums of the vectors' gradients. Threads get whole sets, so
+# that the sums do not depend on the number of threads.
+ROWS_PER_TOTAL = 4
+_SIZES = ("steps", "chunk", "size", "width", "depth", "starts", "stops")
+
+
+def field_names(step: Step) -> list[str]:
+    """The order of the table of fields."""
+    names = [*_SIZES]
+    buffers = [*step.sections, "x"] if step.windows is None else [*step.sections]
+    for buffer in buffers:
+        names += [f"{buffer}.base", f"{buffer}.row", f"{buffer}.time"]
+    names += [f"{buffer}.packed" for buffer in step.sections if buffer.startswith("product")]
+    return [*names, "input.packed"]
+
+
+def build(name: str, step: Step, real: Real) -> ir.Module:
+    """The module with the time loop of one step."""
+    module = ir.Module(name)
+    loop = _Loop(module, name, step, real)
+    if step.windows is None:
+        loop.forward()
+    else:
+        loop.backward()
+    loop.e.finish()
+    return module
+
+
+class _Loop:
+    def __init__(self, module: ir.Module, name: str, step: Step, real: Real) -> None:
+        self.e = e = Emitter(module, name, real, ARGUMENTS)
+        self.step = step
+        table, self.first, self.last = e.arguments
+        self.field: Mapping[str, Value] = {
+            field: self._read(table, i, field) for i, field in enumerate(field_names(step))
+        }
+        self.rows = e.sub(self.last, self.first)
+        self.zero = e.number(0)
+        kind = ir.FunctionType(VOID, product.GEMM_ARGUMENTS)
+        self.gemm_function = ir.Function(module, kind, product.symbol(product.GEMM, real))
+        self.chunk_start: Value = self.zero
+
+    def _read(self, table: Value, index: int, field: str) -> Value:
+        b = self.e.builder
+        place = b.gep(table, [self.e.number(index)], source_etype=I64)
+        is_address = field.endswith((".base", ".packed")) or field in ("starts", "stops")
+        return b.load(place, typ=POINTER if is_address else I64)
+
+    def forward(self) -> None:
+        e, f = self.e, self.field
+        with e.loop(self.zero, f["steps"], f["chunk"]) as self.chunk_start:
+            count = e.smaller(f["chunk"], e.sub(f["steps"], self.chunk_start))
+            self.project(count)
+            with e.loop(self.chunk_start, e.add(self.chunk_start, count)) as s:
+                self.phases(s)
+
+    def backward(self) -> None:
+        e = self.e
+        with e.loop(self.zero, self.field["steps"]) as i:
+            self.phases(e.sub(e.sub(self.field["steps"], 1), i))
+
+    def phases(self, s: Value) -> None:
+        group = 0
+        for k, phase in enumerate(self.step.phases):
+            for _ in phase.groups:
+                self.product(group, s)
+                group += 1
+            if self.step.stores[k] or self.step.sums[k]:
+                self.block(k, s)
+
+    def row(self, buffer: str, b: Value, s: Value, *, later: bool = False) -> Value:
+        """The address of a row of a buffer at a step."""
+        e, f = self.e, self.field
+        if buffer == "input":
+            s = e.sub(s, self.chunk_start)
+        if buffer == "total":
+            b = e.div(b, ROWS_PER_TOTAL)
+        slot = e.add(s, 1) if later else s
+        return e.at(
+            f[f"{buffer}.base"],
+            e.mul(b, f[f"{buffer}.row"]),
+            e.mul(slot, f[f"{buffer}.time"]),
+        )
+
+    def place(self, place: Place, b: Value, s: Value) -> Value:
+        """The address of a section."""
+        row = self.row(place.buffer, b, s, later=place.later)
+        return self.e.at(row, self.e.mul(self.field["width"], place.section))
+
+    def gemm(self, a: Value, a_row: Value, packed: Value, c: Value, c_row: Value, rows: Value,
+             depth: Value, vectors: Value) -> None:  # fmt: skip
+        e = self.e
+        e.builder.call(self.gemm_function, [
+            a, a_row, e.number(1), packed, self.zero, depth, c, c_row, rows, depth, vectors,
+            self.zero,
+        ])  # fmt: skip
+
+    def vectors(self, sections: int) -> Value:
+        return self.e.div(self.e.mul(self.field["width"], sections), self.e.real.lanes)
+
+    def project(self, count: Value) -> None:
+        """The products of x for a chunk of steps; the longer of time and rows goes inside."""
+        e, f = self.e, self.field
+        vectors = self.vectors(self.step.sections["input"])
+
+        def multiply(b: Value, s: Value, along: str, rows: Value) -> None:
+            self.gemm(self.row("x", b, s), f[f"x.{along}"], f["input.packed"],
+                      self.row("input", b, s), f[f"input.{along}"], rows, f["depth"],
+                      vectors)  # fmt: skip
+
+        with e.builder.if_else(e.less(self.rows, count)) as (few_rows, many_rows):
+            with few_rows, e.loop(self.first, self.last) as b:
+                multiply(b, self.chunk_start, "time", count)
+            with many_rows:
+                stop = e.add(self.chunk_start, count)
+                with e.loop(self.chunk_start, stop) as s:
+                    multiply(self.first, s, "row", self.rows)
+
+    def product(self, group: int, s: Value) -> None:
+        """One group of products of the step, for all rows."""
+        buffer = f"product{group}"
+        groups = [g for phase in self.step.phases for g in phase.groups]
+        if self.step.windows is not None:
+            window = self.step.windows[group]
+            operand = Place("kept", window.start)
+            depth = self.e.mul(self.field["width"], len(window.sections))
+        else:
+            operand = self.step.reads[groups[group].operands[0]]
+            depth = self.field["size"]
+        self.gemm(
+            self.place(operand, self.first, s),
+            self.field[f"{operand.buffer}.row"],
+            self.field[f"{buffer}.packed"],
+            self.row(buffer, self.first, s),
+            self.field[f"{buffer}.row"],
+            self.rows,
+            depth,
+            self.vectors(self.step.sections[buffer]),
+        )
+
+    def block(self, phase: int, s: Value) -> None:
+        """The elementwise block of a phase, for all rows."""
+        e, f = self.e, self.field
+        with e.loop(self.first, self.last) as b:
+
+            def address(place: Place) -> Value:
+                return self.place(place, b, s)
+
+            start, stop = self.bound("starts", b), self.bound("stops", b)
+            active = e.builder.and_(e.builder.not_(e.less(s, start)), e.less(s, stop))
+            with e.builder.if_else(active, likely=True) as (runs, idles):
+                with runs:
+                    emit_block(e, self.step, phase, address, f["width"])
+                    self.tail(phase, address)
+                with idles:
+                    emit_idle(e, self.step, self.step.idle[phase], address, f["width"])
+
+    def tail(self, phase: int, address: Address) -> None:
+        """Zero the padding of the gradients that products read across sections."""
+        if self.step.windows is not None:
+            written = [s.place for s in self.step.stores[phase] if s.place.buffer == "kept"]
+            emit_tail(self.e, list(map(address, written)), self.field["size"], self.field["width"])
+
+    def bound(self, field: str, b: Value) -> Value:
+        place = self.e.builder.gep(self.field[field], [b], source_etype=I64)
+        return self.e.builder.load(place, typ=I64)

@@ -1,0 +1,139 @@
+"""The machine: its vector width, and turning LLVM IR into functions, cached on disk."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from comporta.kernels.cpu.emit import Real
+
+_lock = threading.Lock()
+# Compiled code lives as long as the process: functions hold plain addresses into it.
+_engines: list[Any] = []
+
+
+@cache
+def _target() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple()
+
+
+@cache
+def _host() -> tuple[str, str]:
+    """The processor's name and its features, as LLVM writes them."""
+    _target()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@cache
+def vector_bytes() -> int:
+    """Bytes in one vector register: 64 with AVX-512, 32 with AVX2, 16 otherwise."""
+    features = _host()[1].split(",")
+    if "+avx512f" in features:
+        return 64
+    return 32 if "+avx2" in features and "+fma" in features else 16
+
+
+def real(bits: int) -> Real:
+    """The number type of kernels of that many bits on this machine."""
+    return Real(bits, 8 * vector_bytes() // bits)
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: COMPORTA_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("COMPORTA_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comporta"
+
+
+@cache
+def _sources() -> str:
+    """A digest of the code that makes kernels, so that a new version compiles anew."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
+    folder = Path(__file__).parent
+    for path in sorted([*folder.glob("*.py"), *folder.parent.glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def load(key: str, build: Callable[[], ir.Module], names: Sequence[str]) -> dict[str, int]:
+    """The addresses of compiled functions.
+
+    Args:
+        key: what the code is, in full; equal keys mean equal code.
+        build: makes the LLVM module when no compiled one is in the cache.
+        names: the functions wanted.
+    """
+    digest = hashlib.sha256("\n".join([_sources(), *_host(), key]).encode()).hexdigest()
+    path = cache_folder() / f"{digest}.o"
+    with _lock:
+        engine = _engine()
+        try:
+            code = path.read_bytes()
+        except OSError:
+            code = _compile(build())
+            _write(path, code)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        _engines.append(engine)
+        addresses = {name: engine.get_function_address(name) for name in names}
+        for name, address in addresses.items():
+            llvm.add_symbol(name, address)
+        return addresses
+
+
+def function(address: int, arguments: Sequence[Any]) -> Callable[..., None]:
+    """A compiled function as a Python callable that releases the interpreter's lock."""
+    return ctypes.CFUNCTYPE(None, *arguments)(address)
+
+
+def _engine() -> Any:
+    empty = llvm.parse_assembly("")
+    return llvm.create_mcjit_compiler(empty, _machine())
+
+
+def _machine() -> Any:
+    cpu, features = _host()
+    return _target().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+
+
+def _compile(module: ir.Module) -> bytes:
+    machine = _machine()
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    # Everything is vectors already; the vectorizers would only add time and code.
+    tuning.loop_vectorization = False
+    tuning.slp_vectorization = False
+    tuning.loop_unrolling = False
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(parsed, passes)
+    code: bytes = machine.emit_object(parsed)
+    return code
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Keep compiled code; a cache that cannot be written costs time, never correctness."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(code)
+        os.replace(temporary, path)
+    except OSError:
+        return
