@@ -90,7 +90,7 @@ def gather(
         name: tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
         # A list that is empty was not given either: the command line has no other way to say so.
-        if value is not None and value != [] and name in kinds
+        if value not in (None, [], ()) and name in kinds
     }
     settings = {} if config is None else read_toml(config, named)
     if any(name in given for name in _LENGTHS):

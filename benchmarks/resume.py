@@ -1,0 +1,112 @@
+"""Kill a training run at random moments, resume it, and compare the final weights bit for bit.
+
+    python benchmarks/resume.py [--kills 20] [--seed 0]
+
+Each trial starts `comporta train language-model` in a process of its own, sends it kill -9 at a
+random moment (while it imports, begins, trains, validates or saves), resumes it to the end, and
+compares everything in its last checkpoint with that of a run that was left alone. It prints a
+table and exits with status 1 if any bit differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from comporta.training import RunFolder
+
+RECIPE = (
+    "--hidden 32 --embedding 16 --layers 2 --dropout 0.2 --window 20 --batch-size 8 --steps 300 "
+    "--validate-every 15"
+).split()
+TEXT = "".join(f"{n} times {n} is {n * n}, and {n} plus {n} is {n + n}.\n" for n in range(400))
+
+
+def command(text: Path, out: Path, *more: str) -> list[str]:
+    """The command line of a run."""
+    train = [sys.executable, "-m", "comporta", "train", "language-model", str(text)]
+    return [*train, "--out", str(out), *RECIPE, *more]
+
+
+def finish(text: Path, out: Path, *more: str) -> float:
+    """Run to the end; the seconds it took."""
+    began = time.monotonic()
+    done = subprocess.run(command(text, out, *more), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"training failed:\n{done.stderr}")
+    return time.monotonic() - began
+
+
+def kill_after(text: Path, out: Path, seconds: float) -> None:
+    """Start a run and kill it after some time."""
+    with subprocess.Popen(
+        command(text, out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        time.sleep(seconds)
+        process.kill()
+
+
+def where(folder: RunFolder) -> str:
+    """How far a run has got, for the table."""
+    if not folder.holds_a_run:
+        return "not begun"
+    checkpoint = folder.last()
+    return "no checkpoint" if checkpoint is None else f"step {checkpoint.progress['step']}"
+
+
+def differences(one: RunFolder, other: RunFolder) -> list[str]:
+    """The names of the tensors of two last checkpoints that are not equal in every bit."""
+    ours, theirs = one.last(), other.last()
+    if ours is None or theirs is None:
+        return ["checkpoint"]
+    found = []
+    for mine, expected in ((ours.model, theirs.model), (ours.training, theirs.training)):
+        names = mine.keys() | expected.keys()
+        found += [
+            name
+            for name in sorted(names)
+            if name not in mine
+            or name not in expected
+            or not torch.equal(mine[name], expected[name])
+        ]
+    return found
+
+
+def main() -> None:
+    """Run the trials."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        text = home / "text.txt"
+        text.write_text(TEXT)
+        whole = RunFolder(home / "whole")
+        seconds = finish(text, whole.path)
+        print(f"a run left alone takes {seconds:.1f} s; its last checkpoint is the measure\n")
+        print(f"{'trial':>5}  {'killed after':>12}  {'last checkpoint':<16}  tensors that differ")
+        failed = 0
+        for trial in range(1, options.kills + 1):
+            folder = RunFolder(home / f"trial{trial}")
+            moment = chance.uniform(0.0, seconds)
+            kill_after(text, folder.path, moment)
+            reached = where(folder)
+            finish(text, folder.path, "--resume")
+            wrong = differences(folder, whole)
+            failed += bool(wrong)
+            print(f"{trial:5}  {moment:10.2f} s  {reached:<16}  {', '.join(wrong) or 'none'}")
+        print(f"\n{options.kills - failed} of {options.kills} runs ended in the same bits")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
