@@ -25,14 +25,14 @@ from comporta.training import RunFolder
 RECIPE = (
     "--hidden 32 --embedding 16 --layers 2 --dropout 0.2 --window 20 --batch-size 8 --steps 300 "
     "--validate-every 15"
-).split()
+)
 TEXT = "".join(f"{n} times {n} is {n * n}, and {n} plus {n} is {n + n}.\n" for n in range(400))
 
 
 def command(text: Path, out: Path, *more: str) -> list[str]:
     """The command line of a run."""
     train = [sys.executable, "-m", "comporta", "train", "language-model", str(text)]
-    return [*train, "--out", str(out), *RECIPE, *more]
+    return [*train, "--out", str(out), *RECIPE.split(), *more]
 
 
 def finish(text: Path, out: Path, *more: str) -> float:
