@@ -23,7 +23,7 @@ import torch
 from comporta.training import RunFolder
 
 RECIPE = (
-    "--hidden 32 --embedding 16 --layers 2 --dropout 0.2 --window 20 --batch-size 8 --steps 300 "
+    "--hidden 32 --embedding 16 --layers 2 --dropout 0.2 --window 20 --batch-size 8 --steps 150 "
     "--validate-every 15"
 )
 TEXT = "".join(f"{n} times {n} is {n * n}, and {n} plus {n} is {n + n}.\n" for n in range(400))

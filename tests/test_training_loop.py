@@ -242,7 +242,9 @@ def test_the_time_of_validations_is_set_aside(monkeypatch: pytest.MonkeyPatch) -
     while not budget.is_measured(step):
         step, now[0] = step + 1, now[0] + 1
     now[0] += 7  # the validation that is made once the steps are timed
-    assert budget.total_steps(step, 7.0) == step + 600 - step - 7 - 10 * 7
+    assert budget.plan(step, 7.0) == (600 - 7 - 10 * 7, 53)
+    # Dear ones are few: a fifth of the time left holds two of them.
+    assert budget.plan(step, 50.0)[1] == -(-budget.plan(step, 50.0)[0] // 2)
 
 
 def test_progress_is_all_in_the_checkpoint(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from comporta.training.options import VALIDATIONS, TrainingOptions
 
 _MEASURED_SHARE = 0.05
 _LEAST_STEPS = 10
+_VALIDATION_SHARE = 0.2
 _WARM_STEPS = 3
 
 
@@ -48,15 +49,16 @@ class Budget:
         enough = self.seconds() > 60 * self._options.minutes * _MEASURED_SHARE
         return enough and step - self._first_step >= _LEAST_STEPS
 
-    def total_steps(self, step: int, validation_seconds: float) -> int:
-        """The number of steps of the run.
+    def plan(self, step: int, validation_seconds: float) -> tuple[int, int]:
+        """The number of steps of the run, and of those from one validation to the next.
 
         Args:
             step: the steps made so far.
             validation_seconds: how long the validation just made took.
 
         Returns:
-            The steps made and those that the rest of the time holds, validations included.
+            The steps made and those that the rest of the time holds, validations included; and
+            the steps between validations, so many that these take a small part of the time.
         """
         assert self._options.minutes is not None
         assert self._measured_from is not None
@@ -64,8 +66,11 @@ class Budget:
         timed = now - validation_seconds - self._measured_from
         each = timed / (step - self._first_step)
         left = 60 * self._options.minutes - now
-        if self._options.validate_every is None:
-            left -= VALIDATIONS * validation_seconds
-        else:
-            each += validation_seconds / self._options.validate_every
-        return step + max(1, int(left / each))
+        every = self._options.validate_every
+        if every is not None:
+            each += validation_seconds / every
+            return step + max(1, int(left / each)), every
+        affordable = int(_VALIDATION_SHARE * left / max(1e-9, validation_seconds))
+        validations = max(1, min(VALIDATIONS, affordable))
+        total = step + max(1, int((left - validations * validation_seconds) / each))
+        return total, -(-total // validations)

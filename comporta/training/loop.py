@@ -40,6 +40,7 @@ class Progress:
     Args:
         step: updates made.
         total: updates to make; None while the time of one is being measured.
+        validate_every: updates from one validation to the next; None as long as total is.
         best: the best validation so far.
         best_step: the step it was reached at.
         stale: validations since.
@@ -49,6 +50,7 @@ class Progress:
 
     step: int = 0
     total: int | None = None
+    validate_every: int | None = None
     best: Measure | None = None
     best_step: int = 0
     stale: int = 0
@@ -106,7 +108,9 @@ class Run:
         self._carried: Carried = None
         self._norm = 0.0
         self._validation_seconds = 0.0
-        self.progress = Progress(total=options.total_steps(task.steps_per_epoch))
+        total = options.total_steps(task.steps_per_epoch)
+        every = None if total is None else options.validation_interval(total)
+        self.progress = Progress(total=total, validate_every=every)
         checkpoint = folder.last()
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -135,8 +139,10 @@ class Run:
                 better = None
                 if progress.total is None and budget.is_measured(progress.step):
                     better = self._validate(reporter)
-                    progress.total = budget.total_steps(progress.step, self._validation_seconds)
-                elif progress.total is not None and self._is_validation_due(progress.total):
+                    progress.total, progress.validate_every = budget.plan(
+                        progress.step, self._validation_seconds
+                    )
+                elif self._is_validation_due():
                     better = self._validate(reporter)
                 if progress.total is not None:
                     progress.finished = progress.step >= progress.total or self._is_stale()
@@ -187,9 +193,11 @@ class Run:
             self._accelerator.clip_grad_value_(parameters, self._options.clip_value)
             self._accelerator.clip_grad_norm_(parameters, limit)
 
-    def _is_validation_due(self, total: int) -> bool:
-        step = self.progress.step
-        return step >= total or step % self._options.validation_interval(total) == 0
+    def _is_validation_due(self) -> bool:
+        progress = self.progress
+        if progress.total is None or progress.validate_every is None:
+            return False
+        return progress.step >= progress.total or progress.step % progress.validate_every == 0
 
     def _is_stale(self) -> bool:
         patience = self._options.patience
