@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from comporta.cells.cell import Cell
 from comporta.cells.equation import Apply, Name, Node, Number, Product
@@ -36,7 +36,7 @@ class Statement:
         return tuple(arg for arg in args if isinstance(arg, str))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """One step of a cell.
 
@@ -55,12 +55,20 @@ class Program:
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
     dimensions: tuple[tuple[str, str], ...]
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Every call of a layer looks its kernels up by the program.
+        return hash((self.statements, self.states, self.output))
+
+    @cached_property
     def matrices(self) -> tuple[str, ...]:
         """The parameters that are matrices."""
         return tuple(name for name, shape in self.parameters if len(shape) == 2)
 
-    @property
+    @cached_property
     def vectors(self) -> tuple[str, ...]:
         """The parameters that are vectors."""
         return tuple(name for name, shape in self.parameters if len(shape) == 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from comporta.kernels.program import Program, Statement
 
@@ -55,6 +56,7 @@ class Schedule:
         return tuple(s for phase in self.phases for s in phase.statements)
 
 
+@cache
 def schedule(program: Program) -> Schedule:
     """Group a program's products and put its statements into phases.
 

@@ -58,7 +58,7 @@ def run(
         layer: Any = _Layer.apply
         output, *finals = layer(program, lengths, reverse, len(state), x, *state, *tensors)
         return output, tuple(finals)
-    call = Call(program, x, tuple(state), weights, lengths, reverse, training=False)
+    call = Call(program, x, tuple(state), weights, lengths=lengths, reverse=reverse, training=False)
     return forward(call)
 
 
@@ -83,7 +83,9 @@ class _Layer(torch.autograd.Function):
         plain = [tensor.detach() for tensor in tensors]
         weights = dict(zip(names, plain[1 + states :], strict=True))
         state = tuple(plain[1 : 1 + states])
-        return Call(program, plain[0], state, weights, lengths, reverse, training=True)
+        return Call(
+            program, plain[0], state, weights, lengths=lengths, reverse=reverse, training=True
+        )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:

@@ -50,14 +50,9 @@ def backward(
     """
     totals, d_first = _run_loop(call, d_output, d_state)
     call.spent = True
-    adjoint, hidden = differentiate(call.program), call.sizes[3]
-    summed = totals.sum(0)
-    weights: dict[str, Tensor] = {}
-    for i, name in enumerate(vector_totals(call.program)):
-        total = summed[i * call.width : i * call.width + hidden]
-        for vector, gradient in adjoint.vectors.items():
-            if gradient == name:
-                weights[vector] = total.clone()
+    summed = dict(zip(vector_totals(call.program), totals.unbind(), strict=True))
+    vectors = differentiate(call.program).vectors
+    weights = {vector: summed[gradient] for vector, gradient in vectors.items()}
     _matrices(call, weights)
     return Gradients(_input(call) if wants_x else None, d_first, weights)
 
@@ -65,8 +60,8 @@ def backward(
 def _run_loop(
     call: Call, d_output: Tensor | None, d_state: Sequence[Tensor | None]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The adjoint's time loop: the sums for the vectors, and the gradients of the first states."""
-    batch, _, _, hidden = call.sizes
+    """The adjoint's time loop: the vectors' gradients, a row each, and those of the first states."""
+    batch, hidden = call.batch, call.hidden
     assert call.states is not None
     assert call.kept is not None
     assert not call.spent
@@ -101,15 +96,16 @@ def _run_loop(
             if adjoint.carries[state][1:] == group.results:
                 total += result[:, :hidden]
         first.append(total)
-    return totals, tuple(first)
+    summed = totals.sum(0).view(-1, width)[:, :hidden].contiguous()
+    return summed, tuple(first)
 
 
 def _padded_gradient(call: Call, d_output: Tensor | None) -> Tensor:
     """The output's gradient as the kernel reads it: whole vectors, numbers side by side."""
-    _, time, _, hidden = call.sizes
+    hidden = call.hidden
     if d_output is not None and d_output.stride(2) == 1 and hidden == call.width:
         return d_output
-    padded = call.sequence(time, call.width).zero_()
+    padded = call.sequence(call.time, call.width).zero_()
     if d_output is not None:
         padded[..., :hidden] = d_output
     return padded
@@ -120,7 +116,7 @@ def _stacked(call: Call, group: Group, window: Window, columns: int) -> Tensor:
     width = call.width
     depth = len(group.matrices) * width
     packed = call.take(depth * columns)
-    if width != call.sizes[3]:
+    if width != call.hidden:
         packed.zero_()
     for section, name in matrix_order(group, window):
         matrix = call.weights[name].detach()
@@ -159,10 +155,10 @@ def _operand(call: Call, group: Group) -> tuple[int, int, int]:
 
 def _readable(call: Call, x: Tensor) -> Tensor:
     """x with its columns padded to whole vectors, so that nothing is read beyond its end."""
-    _, time, depth, _ = call.sizes
+    depth = call.depth
     if depth == call.padded(depth):
         return x
-    padded = call.sequence(time, call.padded(depth))
+    padded = call.sequence(call.time, call.padded(depth))
     padded[..., :depth] = x
     padded[..., depth:] = 0
     return padded
@@ -171,7 +167,7 @@ def _readable(call: Call, x: Tensor) -> Tensor:
 def _outer_sum(call: Call, section: int, operand: tuple[int, int, int], matrix: Tensor) -> Tensor:
     """The sum over rows and steps of the outer products of a section of `kept` and an operand."""
     assert call.kept is not None
-    batch, time = call.x.shape[:2]
+    batch, time = call.batch, call.time
     rows, columns = matrix.shape
     wide = call.padded(columns)
     result = matrix.new_empty(rows, wide)
@@ -182,7 +178,7 @@ def _outer_sum(call: Call, section: int, operand: tuple[int, int, int], matrix: 
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
         (batch, left_row, right_row), (time, left_step, right_step)
     )
-    size, lanes = call.x.element_size(), call.products.real.lanes
+    size, lanes = call.x.element_size(), call.lanes
     base = call.kept.data_ptr() + section * call.width * size
 
     def sums(first: int, last: int) -> None:
@@ -209,7 +205,7 @@ def _nest(
 def _input(call: Call) -> Tensor:
     """The gradient of x: one product of the gradients of its products."""
     assert call.kept is not None
-    batch, time, depth, _ = call.sizes
+    batch, time, depth = call.batch, call.time, call.depth
     plan, window = schedule(call.program), product_gradients(call.program).hoisted
     wide, width, size = call.padded(depth), call.width, call.x.element_size()
     result = call.sequence(time, wide, fresh=True)
@@ -222,7 +218,6 @@ def _input(call: Call) -> Tensor:
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
         (batch, call.kept.stride(0), to_row), (time, call.kept.stride(1), to_step)
     )
-    lanes = call.products.real.lanes
 
     def multiply(first: int, last: int, *, along_outer: bool = outer > 1) -> None:
         shift_left, shift_right = (left_outer, right_outer) if along_outer else (left, right)
@@ -230,7 +225,7 @@ def _input(call: Call) -> Tensor:
         call.products.gemm_each(
             base + first * shift_left * size, left, left_outer, packed.data_ptr(),
             target + first * shift_right * size, right, right_outer,
-            inner if along_outer else count, rows, count if along_outer else 1, wide // lanes,
+            inner if along_outer else count, rows, count if along_outer else 1, wide // call.lanes,
         )  # fmt: skip
 
     work = batch * time * rows * depth

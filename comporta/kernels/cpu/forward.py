@@ -22,7 +22,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         The output (B, T, H) and the states after the last step, each (B, H). What the backward
         pass needs stays in the call.
     """
-    batch, time, _, hidden = call.sizes
+    time, hidden = call.time, call.hidden
     kernel = engine.forward_kernel(call.program, call.bits, call.training)
     sections, width = kernel.step.sections, call.width
     parts = call.row_parts()
@@ -45,7 +45,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     _place_products(call, fields, sections["input"] * width, parts)
     for name in sections:
         if name.startswith(("product", "passing")):
-            fields.rows(name, call.take(batch, sections[name] * width))
+            fields.rows(name, call.take(call.batch, sections[name] * width))
     threads.run(kernel.bind(fields.values), parts)
     last = call.states[:, 0 if in_place else time]
     finals = [last[:, i * width : i * width + hidden].clone() for i in range(len(call.state))]
@@ -54,7 +54,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 def _start(call: Call, slots: int) -> Tensor:
     """The buffer of states, with the initial ones in its first slot."""
-    width, hidden = call.width, call.sizes[3]
+    width, hidden = call.width, call.hidden
     states = call.sequence(slots, len(call.state) * width)
     for i, value in enumerate(call.state):
         states[:, 0, i * width : i * width + hidden] = value
@@ -63,16 +63,15 @@ def _start(call: Call, slots: int) -> Tensor:
 
 def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[int, int]]) -> None:
     """The packed weights, and the buffer for the products of x in chunks of steps."""
-    batch, time = call.x.shape[:2]
     plan = schedule(call.program)
     fields.packed("input", _side_by_side(call, plan.hoisted))
     for i, group in enumerate(plan.groups):
         fields.packed(f"product{i}", _side_by_side(call, group))
     rows = max((last - first for first, last in parts), default=1)
     fitting = _CHUNK_BYTES // (rows * columns * call.x.element_size())
-    chunk = max(1, min(time, max(fitting, -(-_CHUNK_ROWS // rows))))
+    chunk = max(1, min(call.time, max(fitting, -(-_CHUNK_ROWS // rows))))
     fields.values["chunk"] = chunk
-    inputs = call.take(chunk, batch, columns)
+    inputs = call.take(chunk, call.batch, columns)
     fields.place("input", inputs.data_ptr(), inputs.stride(1), inputs.stride(0))
 
 
@@ -90,7 +89,7 @@ def _side_by_side(call: Call, group: Group) -> Tensor:
 
 def _without_padding(call: Call, output: Tensor) -> Tensor:
     """The output (B, T, H), contiguous in the memory order of x."""
-    hidden = call.sizes[3]
+    hidden = call.hidden
     if hidden == call.width:
         return output
     if call.batch_major:

@@ -310,6 +310,7 @@ def steps_in_place(program: Program) -> bool:
     return True
 
 
+@cache
 def obstacle(program: Program) -> str | None:
     """Why the fused kernel cannot run a program, or None."""
     dimensions = dict(program.dimensions)

@@ -24,20 +24,21 @@ _free_bytes = 0
 class Lease:
     """Buffers in use by one call; they go back when the lease is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
         self._taken: list[Tensor] = []
 
-    def take(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def take(self, shape: Sequence[int]) -> Tensor:
         """An uninitialized buffer of that shape."""
         global _free_bytes
         count = math.prod(shape)
         with _lock:
-            waiting = _free.get((count, dtype))
+            waiting = _free.get((count, self._dtype))
             flat = waiting.pop() if waiting else None
             if flat is not None:
                 _free_bytes -= flat.nbytes
         if flat is None:
-            flat = torch.empty(count, dtype=dtype)
+            flat = torch.empty(count, dtype=self._dtype)
         self._taken.append(flat)
         return flat.view(tuple(shape))
 
