@@ -60,7 +60,7 @@ def backward(
 def _run_loop(
     call: Call, d_output: Tensor | None, d_state: Sequence[Tensor | None]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The adjoint's time loop: the vectors' gradients, a row each, and those of the first states."""
+    """The adjoint's time loop: gradients of the vectors, a row each, and of the first states."""
     batch, hidden = call.batch, call.hidden
     assert call.states is not None
     assert call.kept is not None
