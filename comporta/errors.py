@@ -31,6 +31,7 @@ class CellError(ComportaError):
         line: 1-based line of the text, or None when the whole text is meant.
         column: 1-based column in that line.
         source: the line itself, shown with a caret under the column.
+        file: the file that the text stands in.
     """
 
     def __init__(
@@ -40,16 +41,21 @@ class CellError(ComportaError):
         line: int | None = None,
         column: int | None = None,
         source: str | None = None,
+        file: str | None = None,
     ) -> None:
+        self.reason = message
         self.line = line
         self.column = column
+        self.source = source
         if line is not None:
             where = f"line {line}" if column is None else f"line {line}, column {column}"
-            message = f"{where}: {message}"
+            message = f"{where}{f' of {file}' if file else ''}: {message}"
             if source is not None:
                 message += f"\n    {source}"
                 if column is not None:
                     message += "\n    " + " " * (column - 1) + "^"
+        elif file is not None:
+            message = f"{file}: {message}"
         super().__init__(message)
 
 

@@ -50,7 +50,7 @@ def load(path: str | Path) -> Cell:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise CellError(f"cannot read the cell file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -64,6 +64,14 @@ def load(path: str | Path) -> Cell:
         elif line.strip() and not line.lstrip().startswith("#"):
             break
     try:
-        return Cell.from_json({**header, "text": "\n".join(lines).rstrip()})
+        return Cell.from_json({**header, "text": "\n".join(lines)})
     except CellError as error:
-        raise CellError(f"{path}: {error}") from None
+        # A cell counts from the first line of its text on, a file from its own.
+        before = next((number for number, line in enumerate(lines) if line.strip()), 0)
+        raise CellError(
+            error.reason,
+            line=None if error.line is None else error.line + before,
+            column=error.column,
+            source=error.source,
+            file=str(path),
+        ) from None

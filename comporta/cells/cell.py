@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from comporta.cells import latex
 from comporta.cells.equation import Apply, Equation, Name, Node, Place, Product, parse, walk
+from comporta.cells.facts import Facts
 from comporta.cells.shapes import Shapes
 from comporta.errors import CellError
 
@@ -83,6 +84,10 @@ class Cell:
         return {equation.name: equation.value for equation in self.equations}
 
     @cached_property
+    def _facts(self) -> Facts:
+        return Facts(self.equations)
+
+    @cached_property
     def biases(self) -> frozenset[str]:
         """The vectors that are only ever added: those that `bias=False` leaves out."""
         added: set[str] = set()
@@ -101,7 +106,7 @@ class Cell:
     @cached_property
     def phases(self) -> int:
         """How many recurrent products follow one another within a step (0 for none)."""
-        return max(self._level(equation.value) for equation in self.equations)
+        return max(self._facts.levels.values())
 
     @cached_property
     def is_linear(self) -> bool:
@@ -111,7 +116,7 @@ class Cell:
         a parallel scan.
         """
         carried = [state for state in self.states if self._is_read_as_previous(state)]
-        return all(self._is_affine(self._by_name[state]) for state in carried)
+        return self._facts.affine.issuperset(carried)
 
     def latex(self) -> str:
         """The equations as a LaTeX `align*` block."""
@@ -151,11 +156,12 @@ class Cell:
         Raises:
             CellError: the data is not that of a cell.
         """
-        if not isinstance(data, Mapping) or not all(
-            isinstance(data.get(key), str) for key in ("name", "text")
-        ):
+        if not isinstance(data, Mapping) or not {"name", "text"} <= data.keys():
             raise CellError("a cell is stored as a table with at least 'name' and 'text'")
         optional = {key: data[key] for key in ("source", "state", "output", "note") if key in data}
+        for key, value in {"name": data["name"], "text": data["text"], **optional}.items():
+            if not isinstance(value, str):
+                raise CellError(f"the {key!r} of a cell is a text; it is {value!r}")
         return cls(data["name"], data["text"], **optional)
 
     def _error(self, message: str, place: Place) -> CellError:
@@ -209,47 +215,6 @@ class Cell:
             for equation in self.equations
             for node in walk(equation.value)
         )
-
-    def _level(self, node: Node) -> int:
-        match node:
-            case Name(id=name, kind="value"):
-                return self._level(self._by_name[name])
-            case Product(operand=operand):
-                return self._level(operand) + (not self._is_free(operand))
-            case Apply(operands=operands):
-                return max(map(self._level, operands))
-        return 0
-
-    def _is_free(self, node: Node) -> bool:
-        """Whether a node depends on no state of the last step."""
-        match node:
-            case Name(id=name, kind=kind):
-                if kind == "value":
-                    return self._is_free(self._by_name[name])
-                return kind != "previous"
-            case Product(operand=operand):
-                return self._is_free(operand)
-            case Apply(operands=operands):
-                return all(map(self._is_free, operands))
-        return True
-
-    def _is_affine(self, node: Node) -> bool:
-        if self._is_free(node):
-            return True
-        match node:
-            case Name(id=name, kind=kind):
-                return kind == "previous" or self._is_affine(self._by_name[name])
-            case Apply(op="add" | "sub" | "neg", operands=operands):
-                return all(map(self._is_affine, operands))
-            case Apply(op="mul", operands=(a, b)):
-                return (self._is_free(a) and self._is_affine(b)) or (
-                    self._is_free(b) and self._is_affine(a)
-                )
-            case Apply(op="div", operands=(a, b)):
-                return self._is_affine(a) and self._is_free(b)
-            case Apply(op="where", operands=(condition, a, b)):
-                return self._is_free(condition) and self._is_affine(a) and self._is_affine(b)
-        return False
 
 
 def _vectors(*nodes: Node) -> set[str]:

@@ -16,6 +16,8 @@ never assigned is a vector (a bias, a peephole), numbers stand for themselves.
 from __future__ import annotations
 
 import ast
+import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -39,6 +41,8 @@ FUNCTIONS = {
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 _COMPARE = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge"}
 _LONGEST_TEXT = 20_000
+# How deep an expression may be nested: far beyond any cell, far below Python's recursion limit.
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,10 @@ def parse(text: str, states: tuple[str, ...]) -> tuple[Equation, ...]:
     lines = [line.strip() for line in text.splitlines()]
     # Leading white space means nothing here, so that indented literals can be pasted as they are.
     try:
-        module = ast.parse("\n".join(lines))
+        with warnings.catch_warnings():
+            # What Python only warns of, such as 1if, is refused below.
+            warnings.simplefilter("ignore")
+            module = ast.parse("\n".join(lines))
     except SyntaxError as error:
         line = min(error.lineno or 1, max(len(lines), 1))
         raise CellError(
@@ -143,6 +150,7 @@ class _Reader:
         self.states = states
         self.assigned: dict[str, Place] = {}
         self.later: set[str] = set()
+        self.depth = 0
 
     def error(self, message: str, where: ast.AST | Place) -> CellError:
         place = where if isinstance(where, Place) else _place(where)
@@ -160,10 +168,7 @@ class _Reader:
             for target in line.targets
             if isinstance(target, ast.Name)
         }
-        try:
-            return tuple(self.equation(line) for line in module.body)
-        except RecursionError:
-            raise CellError("an expression is nested too deeply; name its parts") from None
+        return tuple(self.equation(line) for line in module.body)
 
     def equation(self, line: ast.stmt) -> Equation:
         if (
@@ -205,15 +210,25 @@ class _Reader:
             )
 
     def node(self, node: ast.expr) -> Node:
+        if self.depth == _DEEPEST:
+            raise self.error(
+                f"an expression is nested more than {_DEEPEST} deep; name its parts", node
+            )
+        self.depth += 1
+        found = self.inner(node)
+        self.depth -= 1
+        return found
+
+    def inner(self, node: ast.expr) -> Node:
         match node:
             case ast.Constant(value=bool() | str() | bytes() | complex() | None):
                 raise self.error("only real numbers can stand in an equation", node)
             case ast.Constant(value=int() | float() as value):
-                return self.number(float(value), node)
+                return self.number(value, node)
             case ast.Name():
                 return self.name(node)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return self.number(-float(value), node)
+                return self.number(-value, node)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return Apply("neg", (self.node(operand),), _place(node))
             case ast.BinOp(op=ast.MatMult()):
@@ -233,9 +248,10 @@ class _Reader:
         )
 
     def number(self, value: float, node: ast.expr) -> Number:
-        if value - value != 0.0:
+        # A whole number may be too large to be a float at all.
+        if not abs(value) <= sys.float_info.max:
             raise self.error("a number must be finite", node)
-        return Number(value, _place(node))
+        return Number(float(value), _place(node))
 
     def name(self, node: ast.Name) -> Name:
         name, place = node.id, _place(node)

@@ -18,7 +18,8 @@ _NAMED = {
 _INFIX = {"add": " + ", "sub": " - ", "mul": r" \odot ", "lt": " < ", "le": r" \le ",
           "gt": " > ", "ge": r" \ge "}  # fmt: skip
 # How tightly an operation binds; an operand that binds less tightly gets brackets.
-_BINDING = {"add": 1, "sub": 1, "neg": 1, "mul": 2}
+_BINDING = {"where": 0, "add": 1, "sub": 1, "neg": 1, "mul": 2, "pow": 3, "div": 3}
+_PRODUCT = 3
 _TIGHTEST = 9
 
 
@@ -50,15 +51,28 @@ def _symbol(name: str, index: str = "") -> str:
 def _print(node: Node, binding: int = 0) -> str:
     match node:
         case Number(value=value):
-            return f"{value:g}"
+            text = _number(value)
+            ambiguous = (value < 0 and binding) or ("^" in text and binding == _TIGHTEST)
+            return f"({text})" if ambiguous else text
         case Name(id=name, kind=kind):
             index = {"vector": "", "previous": "t-1"}.get(kind, "t")
             return _symbol(name, index)
         case Product(matrix=matrix, operand=operand):
-            return f"{_symbol(matrix)} {_print(operand, _TIGHTEST)}"
+            applied = isinstance(operand, Product)
+            text = f"{_symbol(matrix)} {_print(operand, _PRODUCT if applied else _TIGHTEST)}"
+            return f"({text})" if binding > _PRODUCT else text
         case Apply(op=op, operands=operands):
             text = _operation(op, operands)
             return f"({text})" if _BINDING.get(op, _TIGHTEST) < binding else text
+
+
+def _number(value: float) -> str:
+    """0.5 -> 0.5, 1e-05 -> 10^{-5}"""
+    text, e, exponent = f"{value:.15g}".partition("e")
+    if not e:
+        return text
+    power = f"10^{{{int(exponent)}}}"
+    return {"1": power, "-1": f"-{power}"}.get(text, rf"{text} \cdot {power}")
 
 
 def _operation(op: str, operands: tuple[Node, ...]) -> str:
@@ -68,8 +82,13 @@ def _operation(op: str, operands: tuple[Node, ...]) -> str:
         case "neg", (a,):
             return f"-{_print(a, 2)}"
         case "mul", (a, b):
-            sign = " " if isinstance(a, Number) or isinstance(b, Number) else _INFIX[op]
-            return f"{_print(a, 2)}{sign}{_print(b, 3)}"
+            left, right = _print(a, 2), _print(b, 3)
+            sign = _INFIX[op]
+            if isinstance(a, Number) or isinstance(b, Number):
+                sign = r" \cdot " if isinstance(b, Number) or right[0].isdigit() else " "
+            return f"{left}{sign}{right}"
+        case "add", (a, Apply(op="neg") as b):
+            return f"{_print(a, 1)} + ({_print(b)})"
         case "sub", (a, b):
             return f"{_print(a, 1)} - {_print(b, 2)}"
         case "pow", (a, b):
