@@ -16,7 +16,7 @@ from comporta.kernels.schedule import Group, Phase, Schedule, phases, schedule
 
 # Cheaper to compute again in the backward block than to write and read through memory.
 _CHEAP = {"add", "sub", "mul", "neg", "copy", "relu", "abs", "min", "max", "where"}
-_COMPARISONS = {"lt", "le", "gt", "ge"}
+COMPARISONS = {"lt", "le", "gt", "ge"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +221,13 @@ def _keep(
     available = {*program.states, *program.vectors, *map(previous, program.states), *operands}
     saved = [name for name in operands if name not in program.states]
     again: dict[str, Statement] = {}
+    repeatable: dict[str, bool] = {}
 
     def obtain(name: str) -> None:
         if name in available or name in again or name not in by_name:
             return
         statement = by_name[name]
-        if statement.op in _COMPARISONS or (
+        if statement.op in COMPARISONS or (
             statement.op in _CHEAP and all(map(can_repeat, statement.operands))
         ):
             for operand in statement.operands:
@@ -235,14 +236,19 @@ def _keep(
         else:
             available.add(name)
             saved.append(name)
+            repeatable.clear()
 
     def can_repeat(name: str) -> bool:
-        statement = by_name.get(name)
-        return name in available or (
-            statement is not None
-            and statement.op in _CHEAP | _COMPARISONS
-            and all(map(can_repeat, statement.operands))
-        )
+        if name in available:
+            return True
+        if name not in repeatable:
+            statement = by_name.get(name)
+            repeatable[name] = (
+                statement is not None
+                and statement.op in _CHEAP | COMPARISONS
+                and all(map(can_repeat, statement.operands))
+            )
+        return repeatable[name]
 
     needed = {operand for statement in adjoint for operand in statement.operands}
     # In the order of the text, so that what comes early is at hand for what comes late.

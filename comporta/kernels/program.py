@@ -231,7 +231,13 @@ class _Lowering:
                 return self.apply(node, under=under, name=name)
         return leaf if name is None else self.emit("copy", leaf, under=under, name=name)
 
+    def is_dropped(self, node: Node) -> bool:
+        return isinstance(node, Name) and node.id in self.dropped
+
     def apply(self, node: Apply, *, under: str, name: str | None) -> Operand:
+        match node.op, node.operands:
+            case ("add" | "sub", (rest, other)) | ("add", (other, rest)) if self.is_dropped(other):
+                return self.lower(rest, under=under, name=name)
         args = [self.lower(operand, under=under) for operand in node.operands]
         match node.op, args:
             case "clip", [a, low, high]:

@@ -74,15 +74,14 @@ def run(
 def _step(
     program: Program, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """One step: the value of every name of the program, each (B, H)."""
+    """One step: the values of the states and of the output, each (B, H)."""
     values: dict[str, Tensor] = {"x": x, **states}
     values |= {name: weights[name] for name in program.vectors}
     like = next(iter(states.values()))
     for statement in program.statements:
         values[statement.name] = _evaluate(statement, values, weights, like)
     # A value built of parameters and numbers alone has no batch dimension yet.
-    return {name: value.expand_as(like) if value.ndim < 2 else value
-            for name, value in values.items()}  # fmt: skip
+    return {name: values[name].expand_as(like) for name in (*program.states, program.output)}
 
 
 def _evaluate(

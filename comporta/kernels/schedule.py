@@ -65,8 +65,8 @@ def schedule(program: Program) -> Schedule:
     >>> for phase in schedule(compile_cell(get("gru-reset-before"))).phases:
     ...     print([g.matrices for g in phase.groups], [s.name for s in phase.statements])
     [] []
-    [('U_u', 'U_r')] ['u.2', 'u.4', 'u', 'r.2', 'r.4', 'r', 'n.3']
-    [('U_n',)] ['n.2', 'n.5', 'n', 'c.1', 'c.2', 'c.3', 'c']
+    [('U_u', 'U_r')] ['r.2', 'r.4', 'r', 'n.3']
+    [('U_n',)] ['u.2', 'u.4', 'u', 'n.2', 'n.5', 'n', 'c.1', 'c.2', 'c.3', 'c']
     """
     products = [s for s in program.statements if s.op == "product"]
     by_operand: dict[str, list[Statement]] = {"x": []}

@@ -80,11 +80,10 @@ class _Layer(torch.autograd.Function):
     def call(program: Program, lengths: Tensor | None, reverse: bool, states: int,
              tensors: Sequence[Tensor]) -> Call:  # fmt: skip
         names = [name for name, _ in program.parameters]
-        plain = [tensor.detach() for tensor in tensors]
-        weights = dict(zip(names, plain[1 + states :], strict=True))
-        state = tuple(plain[1 : 1 + states])
+        weights = dict(zip(names, tensors[1 + states :], strict=True))
+        state = tuple(tensors[1 : 1 + states])
         return Call(
-            program, plain[0], state, weights, lengths=lengths, reverse=reverse, training=True
+            program, tensors[0], state, weights, lengths=lengths, reverse=reverse, training=True
         )
 
     @staticmethod
@@ -109,17 +108,20 @@ def _differentiable(
 ) -> list[Tensor | None]:
     """The gradients of a layer as functions that can themselves be differentiated."""
     names = [name for name, _ in call.program.parameters]
-    weights = dict(zip(names, tensors[1 + states :], strict=True))
+    # One may have been computed from another (a state from the weights, chunk after chunk): the
+    # gradient of each stops at its own view, or that path would be counted here and upstream.
+    views = [tensor.view_as(tensor) for tensor in tensors]
+    weights = dict(zip(names, views[1 + states :], strict=True))
     output, finals = reference.run(
-        call.program, tensors[0], tensors[1 : 1 + states], weights,
+        call.program, views[0], views[1 : 1 + states], weights,
         lengths=call.lengths, reverse=call.reverse,
     )  # fmt: skip
     pairs = [(y, g) for y, g in zip((output, *finals), gradients, strict=True) if g is not None]
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    wanted = [view for view in views if view.requires_grad]
     found = iter(
         torch.autograd.grad(
             [y for y, _ in pairs], wanted, [g for _, g in pairs],
             create_graph=True, allow_unused=True,
         )
     )  # fmt: skip
-    return [next(found) if tensor.requires_grad else None for tensor in tensors]
+    return [next(found) if view.requires_grad else None for view in views]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from llvmlite import ir
-
 from comporta.kernels.cpu.emit import Emitter, Value
 from comporta.kernels.cpu.functions import VectorMath
 from comporta.kernels.cpu.layout import Place, Step, Store
@@ -39,14 +37,14 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
     totals = [address(store.place) for store in sums]
     with e.loop(e.number(0), width, e.real.lanes) as j:
         values: dict[Operand, Value] = {
-            name: e.load(e.at(source, j)) for name, source in sources.items()
+            name: _load(e, step, name, e.at(source, j)) for name, source in sources.items()
         }
         before = [e.load(e.at(total, j)) for total in totals]
         math = VectorMath(e)
         for s in statements:
             values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
         for store, target in zip(stores, targets, strict=True):
-            e.store(_operand(e, values, store.values[0]), e.at(target, j))
+            e.store(_stored(e, step, values, store.values[0]), e.at(target, j))
         for store, old, total in zip(sums, before, totals, strict=True):
             e.store(e.builder.fadd(old, values[store.values[0]]), e.at(total, j))
 
@@ -74,12 +72,26 @@ def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) ->
     """Zero the padding of sections that products will read across."""
     real = e.real
     last = e.sub(width, real.lanes)
-    lanes = ir.Constant(ir.VectorType(ir.IntType(64), real.lanes), list(range(real.lanes)))
-    inside = e.builder.icmp_signed("<", lanes, e.spread(e.sub(size, last)))
+    inside = e.first_lanes(e.sub(size, last))
     with e.builder.if_then(e.less(size, width)):
         for place in places:
             value = e.load(e.at(place, last))
             e.store(e.builder.select(inside, value, real.splat(0.0)), e.at(place, last))
+
+
+def _load(e: Emitter, step: Step, name: str, source: Value) -> Value:
+    """A value that stands in memory; a condition stands there as 1 or 0."""
+    value = e.load(source)
+    if name in step.conditions:
+        return e.builder.fcmp_unordered("!=", value, e.real.splat(0.0))
+    return value
+
+
+def _stored(e: Emitter, step: Step, values: dict[Operand, Value], operand: Operand) -> Value:
+    value = _operand(e, values, operand)
+    if operand in step.conditions:
+        return e.builder.select(value, e.real.splat(1.0), e.real.splat(0.0))
+    return value
 
 
 def _operand(e: Emitter, values: dict[Operand, Value], operand: Operand) -> Value:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from comporta.kernels.gradient import Adjoint, differentiate, from_next
+from comporta.kernels.gradient import COMPARISONS, Adjoint, differentiate, from_next
 from comporta.kernels.program import Operand, Program, previous
 from comporta.kernels.schedule import Group, Phase, Schedule, schedule
 
@@ -77,6 +77,12 @@ class Step:
     sums: tuple[tuple[Store, ...], ...]
     windows: tuple[Window, ...] | None
     sections: Mapping[str, int]
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The values that are true or false and not numbers."""
+        statements = (s for phase in self.phases for s in phase.statements)
+        return frozenset(s.name for s in statements if s.op in COMPARISONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +325,8 @@ def obstacle(program: Program) -> str | None:
             return f"{statement.name} has the input size D; only values of hidden size are fused"
         if "x" in statement.operands and statement.op != "product":
             return "x is used other than in a product"
+        if statement.op == "product" and statement.args[1] in program.vectors:
+            return f"{statement.args[0]} is applied to {statement.args[1]}, which is a parameter"
     return None
 
 
