@@ -1,0 +1,153 @@
+"""Problems for kernels: tensors for a program, and everything that running it gives.
+
+Tests of kernels make a `Problem`, solve it with a backend, and hold the answer against the
+reference in float64 with `check`, which compares outputs, final states and every gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from comparator import assert_close
+from torch import Tensor
+
+from comporta import kernels
+from comporta.cells import Cell, get
+from comporta.kernels import Program, compile_cell
+
+# The matrices have columns of length about 1 (so that a step neither explodes nor dies), the
+# vectors are far from 0, so that a forgotten one is seen.
+Answer = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A program and tensors for it; `towards` weighs the outputs and the states in the loss."""
+
+    program: Program
+    x: Tensor
+    state: tuple[Tensor, ...]
+    weights: Mapping[str, Tensor]
+    towards: tuple[Tensor, ...]
+    lengths: Tensor | None = None
+    reverse: bool = False
+
+    def to(self, dtype: torch.dtype) -> Problem:
+        """The same numbers, rounded to a dtype."""
+        return replace(
+            self,
+            x=self.x.to(dtype),
+            state=tuple(value.to(dtype) for value in self.state),
+            weights={name: value.to(dtype) for name, value in self.weights.items()},
+            towards=tuple(value.to(dtype) for value in self.towards),
+        )
+
+
+def make(
+    cell: str | Cell,
+    *,
+    batch: int = 3,
+    time: int = 5,
+    depth: int = 4,
+    hidden: int = 6,
+    bias: bool = True,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
+) -> Problem:
+    """Random tensors for a cell."""
+    program = compile_cell(get(cell) if isinstance(cell, str) else cell, bias=bias)
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"D": depth, "H": hidden}
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    weights = {
+        name: normal(*(sizes[letter] for letter in shape))
+        / ((2 * sizes[shape[1]]) ** 0.5 if len(shape) == 2 else 2)
+        for name, shape in program.parameters
+    }
+    problem = Problem(
+        program,
+        x=normal(batch, time, depth),
+        state=tuple(normal(batch, hidden) for _ in program.states),
+        weights=weights,
+        towards=(
+            normal(batch, time, hidden),
+            *(normal(batch, hidden) for _ in program.states),
+        ),
+        **options,
+    )
+    return problem.to(dtype)
+
+
+def forward(problem: Problem, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run it as it is."""
+    with kernels.use(backend):
+        return kernels.run(
+            problem.program,
+            problem.x,
+            problem.state,
+            problem.weights,
+            lengths=problem.lengths,
+            reverse=problem.reverse,
+        )
+
+
+def leaves(problem: Problem) -> Problem:
+    """The same problem on tensors of its own that want gradients; memory layouts are kept."""
+    return replace(
+        problem,
+        x=problem.x.detach().requires_grad_(),
+        state=tuple(value.detach().requires_grad_() for value in problem.state),
+        weights={n: value.detach().requires_grad_() for n, value in problem.weights.items()},
+    )
+
+
+def inputs(problem: Problem) -> dict[str, Tensor]:
+    """Every tensor that a gradient flows to, by name."""
+    states = {f"{n}0": v for n, v in zip(problem.program.states, problem.state, strict=True)}
+    return {"x": problem.x, **states, **problem.weights}
+
+
+def solve(problem: Problem, backend: str) -> Answer:
+    """Outputs, final states and the gradients of all inputs, by name."""
+    problem = leaves(problem)
+    output, finals = forward(problem, backend)
+    answer = {"output": output.detach()}
+    answer |= {n: value.detach() for n, value in zip(problem.program.states, finals, strict=True)}
+    loss = sum((v * t).sum() for v, t in zip((output, *finals), problem.towards, strict=True))
+    wanted = inputs(problem)
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        loss, list(wanted.values()), allow_unused=True
+    )
+    for (name, value), gradient in zip(wanted.items(), found, strict=True):
+        answer[f"d{name}"] = torch.zeros_like(value) if gradient is None else gradient
+    return answer
+
+
+def check(answer: Answer, truth: Answer, problem: Problem) -> None:
+    """Hold an answer to a problem against the reference's in float64."""
+    assert answer.keys() == truth.keys()
+    batch, time = problem.x.shape[:2]
+    for name, expected in truth.items():
+        # A gradient of a weight sums over steps and rows; everything else passes along the steps.
+        summed = name[0] == "d" and name[1:] in problem.weights
+        terms = max(1, time * (batch if summed else 1))
+        assert_close(answer[name], expected, dtype=problem.x.dtype, terms=terms, what=name)
+
+
+def compare(problem: Problem, backend: str) -> None:
+    """Require that a backend solves a problem as the reference does in float64."""
+    check(solve(problem, backend), solve(problem.to(torch.float64), "reference"), problem)
+
+
+def assert_same_bits(found: Answer, expected: Answer) -> None:
+    """Require equality, bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), f"{name} differs"
