@@ -13,6 +13,7 @@ from torch import Tensor
 
 from comporta.kernels.cpu import engine, threads
 from comporta.kernels.cpu.call import Call, Fields
+from comporta.kernels.cpu.engine import Jobs
 from comporta.kernels.cpu.layout import (
     Window,
     matrix_order,
@@ -20,12 +21,10 @@ from comporta.kernels.cpu.layout import (
     vector_totals,
 )
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
+from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK
 from comporta.kernels.gradient import differentiate
 from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
-
-# Steps of one block of the sums over time: a panel of that many rows fits the first-level cache.
-_SUM_BLOCK = 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ def _run_loop(
     batch, hidden = call.batch, call.hidden
     assert call.states is not None
     assert call.kept is not None
+    assert call.vectors is not None
     assert not call.spent
     kernel = engine.backward_kernel(call.program, call.bits)
     sections, width = kernel.step.sections, call.width
@@ -72,8 +72,7 @@ def _run_loop(
     fields.sequence("kept", call.kept)
     incoming = _padded_gradient(call, d_output)
     fields.place("output", *call.in_order(incoming))
-    vectors = call.vectors()
-    fields.place("vector", vectors.data_ptr(), 0, 0)
+    fields.place("vector", call.vectors.data_ptr(), 0, 0)
     following = call.take(batch, sections["next"] * width).zero_()
     for i, gradient in enumerate(d_state):
         if gradient is not None:
@@ -84,10 +83,13 @@ def _run_loop(
     fields.rows("passing", call.take(batch, sections["passing"] * width))
     adjoint, windows = differentiate(call.program), kernel.step.windows or ()
     results = [call.take(batch, width).zero_() for _ in adjoint.groups]
+    jobs, work = call.products.jobs(PACK), 0
     for i, group in enumerate(adjoint.groups):
         fields.rows(f"product{i}", results[i])
-        packed = _stacked(call, group, windows[i], width)
+        packed = _stacked(call, group, windows[i], width, jobs)
         fields.packed(f"product{i}", packed)
+        work += packed.numel()
+    jobs.run(work)
     threads.run(kernel.bind(fields.values), call.row_parts())
     first = []
     for i, state in enumerate(call.program.states):
@@ -111,7 +113,7 @@ def _padded_gradient(call: Call, d_output: Tensor | None) -> Tensor:
     return padded
 
 
-def _stacked(call: Call, group: Group, window: Window, columns: int) -> Tensor:
+def _stacked(call: Call, group: Group, window: Window, columns: int, jobs: Jobs) -> Tensor:
     """The matrices of a group above one another, in the order of the gradients they multiply."""
     width = call.width
     depth = len(group.matrices) * width
@@ -119,8 +121,10 @@ def _stacked(call: Call, group: Group, window: Window, columns: int) -> Tensor:
     if width != call.hidden:
         packed.zero_()
     for section, name in matrix_order(group, window):
-        matrix = call.weights[name].detach()
-        call.products.pack(packed, depth, columns, matrix, first_row=section * width)
+        matrix = call.weights[name]
+        to_k, to_n = matrix.stride()
+        jobs.add(packed.data_ptr(), depth, columns // call.lanes, matrix.data_ptr(), to_k, to_n,
+                 section * width, 0, *matrix.shape)  # fmt: skip
     return packed
 
 
@@ -128,18 +132,26 @@ def _matrices(call: Call, weights: dict[str, Tensor]) -> None:
     """The gradients of the matrices, sums over steps and rows of d (operand)^T."""
     plan, gradients = schedule(call.program), product_gradients(call.program)
     windows = (gradients.hoisted, *gradients.groups)
+    found: list[tuple[str, Tensor]] = []
+    jobs, work = call.products.jobs(GEMM_SUM), 0
     for group, window in zip((plan.hoisted, *plan.groups), windows, strict=True):
         operand = _operand(call, group)
         for section, name in matrix_order(group, window):
-            gradient = _outer_sum(call, window.start + section, operand, call.weights[name])
-            weights[name] = weights[name] + gradient if name in weights else gradient
+            gradient = _outer_sum(call, window.start + section, operand, name, jobs)
+            found.append((name, gradient))
+            work += call.batch * call.time * gradient.numel()
+    jobs.run(work)
+    for name, padded in found:
+        rows, columns = call.weights[name].shape
+        gradient = padded[:rows, :columns].contiguous()
+        weights[name] = weights[name] + gradient if name in weights else gradient
 
 
 def _operand(call: Call, group: Group) -> tuple[int, int, int]:
     """(address, row stride, step stride) of what the matrices of a group are applied to."""
     name = group.operands[0]
     if name == "x":
-        return call.in_order(_readable(call, call.x))
+        return call.in_order(call.x)
     assert call.states is not None
     assert call.kept is not None
     readable = {previous(state): (i, 0) for i, state in enumerate(call.program.states)}
@@ -153,43 +165,32 @@ def _operand(call: Call, group: Group) -> tuple[int, int, int]:
     return buffer.data_ptr(), buffer.stride(0), buffer.stride(1)
 
 
-def _readable(call: Call, x: Tensor) -> Tensor:
-    """x with its columns padded to whole vectors, so that nothing is read beyond its end."""
-    depth = call.depth
-    if depth == call.padded(depth):
-        return x
-    padded = call.sequence(call.time, call.padded(depth))
-    padded[..., :depth] = x
-    padded[..., depth:] = 0
-    return padded
+def _outer_sum(
+    call: Call, section: int, operand: tuple[int, int, int], name: str, jobs: Jobs
+) -> Tensor:
+    """The sum over rows and steps of the outer products of a section of `kept` and an operand.
 
-
-def _outer_sum(call: Call, section: int, operand: tuple[int, int, int], matrix: Tensor) -> Tensor:
-    """The sum over rows and steps of the outer products of a section of `kept` and an operand."""
+    It is computed when the jobs are run. Its rows are padded to tiles, its columns to vectors.
+    """
     assert call.kept is not None
-    batch, time = call.batch, call.time
-    rows, columns = matrix.shape
+    rows, columns = call.weights[name].shape
     wide = call.padded(columns)
-    result = matrix.new_empty(rows, wide)
-    if batch * time == 0:
-        return result.zero_()[:, :columns]
+    result = call.x.new_empty(-(-rows // 8) * 8, wide)
+    if call.batch * call.time == 0:
+        return result.zero_()
     address, right_row, right_step = operand
-    left_row, left_step = call.kept.stride(0), call.kept.stride(1)
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
-        (batch, left_row, right_row), (time, left_step, right_step)
+        (call.batch, call.kept.stride(0), right_row), (call.time, call.kept.stride(1), right_step)
     )
-    size, lanes = call.x.element_size(), call.lanes
+    size = call.x.element_size()
     base = call.kept.data_ptr() + section * call.width * size
-
-    def sums(first: int, last: int) -> None:
-        call.products.gemm_sum(
-            base + first * size, 1, left, left_outer, address, right, right_outer,
-            result.data_ptr() + first * wide * size, wide, last - first, inner, outer,
-            wide // lanes, _SUM_BLOCK,
-        )  # fmt: skip
-
-    threads.run(sums, threads.split(rows, 8, batch * time * rows * columns))
-    return result if wide == columns else result[:, :columns].contiguous()
+    # Parts of the rows are jobs of their own, so that threads have something to share.
+    half = -(-rows // 16) * 8
+    for first in range(0, rows, half):
+        jobs.add(base + first * size, left, left_outer, address, right, right_outer, columns,
+                 result.data_ptr() + first * wide * size, wide, min(half, rows - first), inner,
+                 outer)  # fmt: skip
+    return result
 
 
 def _nest(
@@ -205,30 +206,31 @@ def _nest(
 def _input(call: Call) -> Tensor:
     """The gradient of x: one product of the gradients of its products."""
     assert call.kept is not None
-    batch, time, depth = call.batch, call.time, call.depth
+    batch, time = call.batch, call.time
     plan, window = schedule(call.program), product_gradients(call.program).hoisted
-    wide, width, size = call.padded(depth), call.width, call.x.element_size()
+    wide, width, size = call.padded(call.depth), call.width, call.x.element_size()
     result = call.sequence(time, wide, fresh=True)
     if batch * time == 0:
-        return result[..., :depth]
-    packed = _stacked(call, plan.hoisted, window, wide)
-    rows = len(plan.hoisted.matrices) * width
+        return result[..., : call.depth]
+    pack = call.products.jobs(PACK)
+    packed = _stacked(call, plan.hoisted, window, wide, pack)
+    pack.run(packed.numel())
+    depth = len(plan.hoisted.matrices) * width
     base = call.kept.data_ptr() + window.start * width * size
     target, to_row, to_step = call.in_order(result)
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
         (batch, call.kept.stride(0), to_row), (time, call.kept.stride(1), to_step)
     )
-
-    def multiply(first: int, last: int, *, along_outer: bool = outer > 1) -> None:
-        shift_left, shift_right = (left_outer, right_outer) if along_outer else (left, right)
-        count = last - first
-        call.products.gemm_each(
-            base + first * shift_left * size, left, left_outer, packed.data_ptr(),
-            target + first * shift_right * size, right, right_outer,
-            inner if along_outer else count, rows, count if along_outer else 1, wide // call.lanes,
-        )  # fmt: skip
-
-    work = batch * time * rows * depth
-    parts = threads.split(outer, 1, work) if outer > 1 else threads.split(inner, 8, work)
-    threads.run(multiply, parts)
-    return result if wide == depth else result[..., :depth].contiguous()
+    jobs = call.products.jobs(GEMM_EACH)
+    # The longer loop is cut into parts for the threads.
+    along = outer if outer > 1 else inner
+    part = -(-along // 16) * 8
+    for first in range(0, along, part):
+        count = min(part, along - first)
+        shift_left, shift_right = (left_outer, right_outer) if outer > 1 else (left, right)
+        jobs.add(base + first * shift_left * size, left, left_outer, packed.data_ptr(),
+                 target + first * shift_right * size, right, right_outer,
+                 inner if outer > 1 else count, depth, count if outer > 1 else 1,
+                 wide // call.lanes)  # fmt: skip
+    jobs.run(batch * time * depth * wide)
+    return result if wide == call.depth else result[..., : call.depth].contiguous()

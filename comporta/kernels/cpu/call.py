@@ -27,6 +27,7 @@ class Call:
         products: the matrix products of this number type.
         states: the states of all steps, (B, T + 1, ...), or of the last one where none is kept.
         kept: what the forward kernel keeps for the backward one, (B, T, ...).
+        vectors: the vector parameters, a padded row each.
         spent: whether the backward kernel has written over `kept`.
     """
 
@@ -52,6 +53,7 @@ class Call:
         self.batch_major = x.stride(0) >= x.stride(1)
         self.states: Tensor | None = None
         self.kept: Tensor | None = None
+        self.vectors: Tensor | None = None
         self.spent = False
         self._lease = Lease(x.dtype)
 
@@ -91,16 +93,6 @@ class Call:
             return first, last
         lengths = self.lengths.to(torch.int64).contiguous()
         return (self.time - lengths, last) if self.reverse else (first, lengths)
-
-    def vectors(self) -> Tensor:
-        """The vector parameters, a padded row each."""
-        names, hidden = self.program.vectors, self.hidden
-        stacked = self.take(len(names), self.width)
-        if self.width != hidden:
-            stacked.zero_()
-        if names:
-            torch.stack([self.weights[name] for name in names], out=stacked[:, :hidden])
-        return stacked
 
 
 class Fields:

@@ -130,9 +130,49 @@ class Emitter:
             pointer = self.builder.gep(pointer, [index], source_etype=self.real.scalar)
         return pointer
 
+    def reserve(self, count: int) -> Value:
+        """Room for so many numbers while the function runs, aligned to vectors."""
+        room = self.builder.alloca(ir.ArrayType(self.real.scalar, count))
+        room.align = self.real.lanes * self.real.bytes
+        room.type = POINTER  # llvmlite would give it a typed pointer
+        return room
+
     def load(self, pointer: Value) -> Value:
         """A vector, from any address."""
         return self.builder.load(pointer, typ=self.real.vector, align=self.real.bytes)
+
+    def load_some(self, pointer: Value, count: Value) -> Value:
+        """The first `count` lanes of a vector from memory, zeros in the others."""
+        kinds = [POINTER, I32, self._lanes_of(ir.IntType(1)), self.real.vector]
+        name = f"llvm.masked.load.{self.real.suffix}.p0"
+        align = ir.Constant(I32, self.real.bytes)
+        arguments = [pointer, align, self.first_lanes(count), self.real.splat(0.0)]
+        return self.builder.call(self._declared(name, kinds), arguments)
+
+    def gather(self, pointer: Value, stride: Value, count: Value) -> Value:
+        """`count` numbers, `stride` apart in memory, zeros in the other lanes."""
+        offsets = self.builder.mul(self._lane_numbers(), self.spread(stride))
+        pointers = self.builder.gep(pointer, [offsets], source_etype=self.real.scalar)
+        pointers.type = self._lanes_of(POINTER)
+        kinds = [pointers.type, I32, self._lanes_of(ir.IntType(1)), self.real.vector]
+        name = f"llvm.masked.gather.{self.real.suffix}.v{self.real.lanes}p0"
+        align = ir.Constant(I32, self.real.bytes)
+        arguments = [pointers, align, self.first_lanes(count), self.real.splat(0.0)]
+        return self.builder.call(self._declared(name, kinds), arguments)
+
+    def first_lanes(self, count: Value) -> Value:
+        """A mask that holds in the first `count` lanes."""
+        return self.builder.icmp_signed("<", self._lane_numbers(), self.spread(count))
+
+    def _lane_numbers(self) -> Value:
+        return ir.Constant(self._lanes_of(I64), list(range(self.real.lanes)))
+
+    def _lanes_of(self, kind: Any) -> Any:
+        return ir.VectorType(kind, self.real.lanes)
+
+    def _declared(self, name: str, kinds: Sequence[Any]) -> Value:
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(self.real.vector, kinds), name)
 
     def store(self, value: Value, pointer: Value) -> None:
         """A vector, to any address."""

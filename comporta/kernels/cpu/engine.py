@@ -8,15 +8,35 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import Tensor
 
-from comporta.kernels.cpu import loop, machine, product
+from comporta.kernels.cpu import loop, machine, product, threads
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.layout import Step, backward_step, forward_step
 from comporta.kernels.program import Program
 
-_ADDRESS, _SIZE = ctypes.c_void_p, ctypes.c_int64
+_SIZE = ctypes.c_int64
 BITS = {torch.float32: 32, torch.float64: 64}
+
+
+class Jobs:
+    """Calls of one compiled function, collected and then run in one go by a few threads."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self._numbers: list[int] = []
+        self._count = 0
+
+    def add(self, *numbers: int) -> None:
+        """One call, with addresses as numbers."""
+        self._numbers += numbers
+        self._count += 1
+
+    def run(self, work: int) -> None:
+        """Run them all; `work` is the number of multiply-adds, or of numbers moved."""
+        table = (_SIZE * len(self._numbers))(*self._numbers)
+        function = self._function
+        parts = threads.split(self._count, 1, work)
+        threads.run(lambda first, last: function(table, first, last), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +44,11 @@ class Products:
     """The matrix products of one number type; see `comporta.kernels.cpu.product`."""
 
     real: Real
-    gemm_sum: Callable[..., None]
-    gemm_each: Callable[..., None]
-    _pack: Callable[..., None]
+    functions: Mapping[str, Callable[..., None]]
 
-    def pack(self, packed: Tensor, depth: int, columns: int, matrix: Tensor, *,
-             first_row: int = 0, first_column: int = 0) -> None:  # fmt: skip
-        """Copy `matrix` (depth, columns), in any memory layout, into a packed matrix.
-
-        `depth` and `columns` are the size of the packed matrix, the latter a multiple of the
-        vector's lanes.
-        """
-        lanes = self.real.lanes
-        self._pack(
-            packed.data_ptr(), depth, columns // lanes, matrix.data_ptr(), matrix.stride(0),
-            matrix.stride(1), first_row, first_column // lanes, matrix.shape[0], matrix.shape[1],
-        )  # fmt: skip
+    def jobs(self, name: str) -> Jobs:
+        """A collection of calls of `gemm_sum`, `gemm_each` or `pack`."""
+        return Jobs(self.functions[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +70,11 @@ class Kernel:
 def products(bits: int) -> Products:
     """Compile or load the matrix products of a number type."""
     real = machine.real(bits)
-    names = {
-        name: product.symbol(name, real)
-        for name in (product.GEMM, product.GEMM_SUM, product.GEMM_EACH, product.PACK)
-    }
-    addresses = machine.load(f"products {bits}", lambda: product.build(real), list(names.values()))
-
-    def function(name: str, signature: str) -> Callable[..., None]:
-        kinds = [_ADDRESS if letter == "p" else _SIZE for letter in signature]
-        return machine.function(addresses[names[name]], kinds)
-
+    names = (product.GEMM_SUM, product.GEMM_EACH, product.PACK)
+    symbols = [product.symbol(name, real) for name in (*names, product.GEMM)]
+    addresses = machine.load(f"products {bits}", lambda: product.build(real), symbols)
     return Products(
-        real,
-        function(product.GEMM_SUM, "piiipiipiiiiii"),
-        function(product.GEMM_EACH, "piippiiiiii"),
-        function(product.PACK, "piipiiiiii"),
+        real, {name: _range_function(addresses[product.symbol(name, real)]) for name in names}
     )
 
 
@@ -97,5 +96,9 @@ def _kernel(kind: str, step: Step, program: Program, bits: int) -> Kernel:
     name = f"{kind}_{bits}"
     key = f"{name} {program!r}"
     address = machine.load(key, lambda: loop.build(name, step, real), [name])[name]
-    function = machine.function(address, [ctypes.POINTER(_SIZE), _SIZE, _SIZE])
-    return Kernel(step, loop.field_names(step), function)
+    return Kernel(step, loop.field_names(step), _range_function(address))
+
+
+def _range_function(address: int) -> Callable[..., None]:
+    """A compiled function of a table of numbers, a first and a last index."""
+    return machine.function(address, [ctypes.POINTER(_SIZE), _SIZE, _SIZE])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from comporta.kernels.cpu import engine, threads
 from comporta.kernels.cpu.call import Call, Fields
+from comporta.kernels.cpu.engine import Jobs
 from comporta.kernels.cpu.layout import steps_in_place
+from comporta.kernels.cpu.product import PACK
 from comporta.kernels.schedule import Group, schedule
 
 # The products of x for a chunk of steps should stay in the second-level cache beside the weights,
@@ -40,8 +45,8 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     output = call.sequence(time, width, fresh=True)
     fields.place("output", *call.in_order(output))
     fields.place("x", *call.in_order(call.x))
-    vectors = call.vectors()
-    fields.place("vector", vectors.data_ptr(), 0, 0)
+    call.vectors = _vectors(call)
+    fields.place("vector", call.vectors.data_ptr(), 0, 0)
     _place_products(call, fields, sections["input"] * width, parts)
     for name in sections:
         if name.startswith(("product", "passing")):
@@ -64,9 +69,12 @@ def _start(call: Call, slots: int) -> Tensor:
 def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[int, int]]) -> None:
     """The packed weights, and the buffer for the products of x in chunks of steps."""
     plan = schedule(call.program)
-    fields.packed("input", _side_by_side(call, plan.hoisted))
-    for i, group in enumerate(plan.groups):
-        fields.packed(f"product{i}", _side_by_side(call, group))
+    jobs, work = call.products.jobs(PACK), 0
+    for name, group in (("input", plan.hoisted), *_named(plan.groups)):
+        packed = _side_by_side(call, group, jobs)
+        fields.packed(name, packed)
+        work += packed.numel()
+    jobs.run(work)
     rows = max((last - first for first, last in parts), default=1)
     fitting = _CHUNK_BYTES // (rows * columns * call.x.element_size())
     chunk = max(1, min(call.time, max(fitting, -(-_CHUNK_ROWS // rows))))
@@ -75,15 +83,32 @@ def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[
     fields.place("input", inputs.data_ptr(), inputs.stride(1), inputs.stride(0))
 
 
-def _side_by_side(call: Call, group: Group) -> Tensor:
+def _vectors(call: Call) -> Tensor:
+    """The vector parameters, a padded row each."""
+    names = call.program.vectors
+    stacked = call.take(len(names), call.width)
+    if call.width != call.hidden:
+        stacked.zero_()
+    if names:
+        torch.stack([call.weights[name] for name in names], out=stacked[:, : call.hidden])
+    return stacked
+
+
+def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
+    return [(f"product{i}", group) for i, group in enumerate(groups)]
+
+
+def _side_by_side(call: Call, group: Group, jobs: Jobs) -> Tensor:
     """The matrices of a group as one packed matrix, a section of columns for each."""
-    width = call.width
+    width, lanes = call.width, call.lanes
     depth = call.weights[group.matrices[0]].shape[1]
-    columns = len(group.matrices) * width
-    packed = call.take(depth * columns)
+    vectors = len(group.matrices) * width // lanes
+    packed = call.take(depth * vectors * lanes)
     for i, name in enumerate(group.matrices):
-        matrix = call.weights[name].detach().t()
-        call.products.pack(packed, depth, columns, matrix, first_column=i * width)
+        matrix = call.weights[name]
+        to_n, to_k = matrix.stride()
+        jobs.add(packed.data_ptr(), depth, vectors, matrix.data_ptr(), to_k, to_n, 0,
+                 i * width // lanes, depth, call.hidden)  # fmt: skip
     return packed
 
 

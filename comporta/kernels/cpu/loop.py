@@ -109,8 +109,7 @@ class _Loop:
              depth: Value, vectors: Value) -> None:  # fmt: skip
         e = self.e
         e.builder.call(self.gemm_function, [
-            a, a_row, e.number(1), packed, self.zero, depth, c, c_row, rows, depth, vectors,
-            self.zero,
+            a, a_row, e.number(1), packed, c, c_row, rows, depth, vectors, self.zero,
         ])  # fmt: skip
 
     def vectors(self, sections: int) -> Value:

@@ -4,19 +4,33 @@ The microkernel multiplies a few rows of A with a few vectors of columns of B an
 in registers. Every sum is one fixed chain of fused multiply-adds over k, whatever the number of
 rows: a row's result has the same bits in any company.
 
-B is packed in panels of three vectors (the last ones of two or one) so that the microkernel reads
-it in order. Where B is used once, for the gradients of the weights, it is read where it stands.
+B is packed in panels of three vectors (the last ones of two or one), so that the microkernel reads
+it in order.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 
 from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK = "gemm", "gemm_sum", "gemm_each", "pack"
-# gemm(A, a_row, a_k, B, b_row, b_column, C, c_row, rows, depth, vectors, accumulate)
-GEMM_ARGUMENTS = [POINTER, I64, I64, POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64]
+# gemm(A, a_row, a_k, packed B, C, c_row, rows, depth, vectors, accumulate)
+GEMM_ARGUMENTS = [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
+# What a table of jobs holds for each call of these functions; addresses are numbers there.
+_JOBS: dict[str, list[Any]] = {
+    GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, I64, I64, I64, I64],
+    GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64],
+    PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64],
+}
+JOB_ARGUMENTS = [POINTER, I64, I64]
+# Steps and rows of C of one block of `gemm_sum`: a panel of B of that many steps fits the
+# first-level cache, the block of A the second.
+_SUM_BLOCK = 128
+_SUM_ROWS = 256
 
 
 def symbol(function: str, real: Real) -> str:
@@ -41,13 +55,33 @@ def rows_at_once(real: Real) -> int:
 
 
 def build(real: Real) -> ir.Module:
-    """The module with `gemm`, `gemm_sum`, `gemm_each` and `pack` for one number type."""
+    """The module for one number type: `gemm`, and the others run over a table of jobs."""
     module = ir.Module("products")
     gemm = _gemm(module, real)
-    _gemm_sum(module, real, gemm)
-    _gemm_each(module, real, gemm)
-    _pack(module, real)
+    _jobs(module, real, GEMM_SUM, _gemm_sum(module, real))
+    _jobs(module, real, GEMM_EACH, _gemm_each(module, real, gemm))
+    _jobs(module, real, PACK, _pack(module, real))
     return module
+
+
+def job_size(name: str) -> int:
+    """How many numbers one job of a function takes in its table."""
+    return len(_JOBS[name])
+
+
+def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> None:
+    """jobs(table, first, last): call a function with the numbers of each job of a table."""
+    e = Emitter(module, symbol(name, real), real, JOB_ARGUMENTS)
+    table, first, last = e.arguments
+    kinds = _JOBS[name]
+    with e.loop(first, last) as job:
+        start = e.mul(job, len(kinds))
+        arguments = []
+        for i, kind in enumerate(kinds):
+            place = e.builder.gep(table, [e.add(start, i)], source_etype=I64)
+            arguments.append(e.builder.load(place, typ=kind))
+        e.builder.call(function, arguments)
+    e.finish()
 
 
 def _tile(module: ir.Module, real: Real, rows: int, width: int, count: int) -> ir.Function:
@@ -120,26 +154,24 @@ def _multiply(
     return results
 
 
-def _gemm(module: ir.Module, real: Real) -> ir.Function:
-    """C (+)= A B over any number of rows and vectors of columns.
+_Tile = Callable[[int, int, Value, Value], None]
 
-    `b_column` is how far the first row of B moves per column: the depth where B is packed, 1 where
-    it stands row by row. `b_row` is the distance of its rows, 0 meaning that of packed panels.
-    """
+
+def _gemm(module: ir.Module, real: Real) -> ir.Function:
+    """C (+)= A B over any number of rows and vectors of columns."""
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
-    a, a_row, a_k, b, b_row, b_column, c, c_row, rows, depth, vectors, accumulate = e.arguments
-    packed = e.equal(b_row, 0)
+    a, a_row, a_k, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
     tallest = rows_at_once(real)
     for width, first, count in _widths(e, vectors):
         lanes = width * real.lanes
-        row = e.builder.select(packed, e.number(lanes), b_row)
 
         def tile(height: int, together: int, i: Value, column: Value, *, lanes: int = lanes,
-                 width: int = width, row: Value = row) -> None:  # fmt: skip
+                 width: int = width) -> None:  # fmt: skip
             function = _once(module, real, height, width, together)
             e.builder.call(function, [
-                e.at(a, e.mul(i, a_row)), a_row, a_k, e.at(b, e.mul(column, b_column)), row,
-                e.mul(b_column, lanes), e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate,
+                e.at(a, e.mul(i, a_row)), a_row, a_k, e.at(packed, e.mul(column, depth)),
+                e.number(lanes), e.mul(depth, lanes), e.at(c, e.mul(i, c_row), column), c_row,
+                depth, accumulate,
             ])  # fmt: skip
 
         start = e.mul(first, real.lanes)
@@ -155,7 +187,9 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
     return e.function
 
 
-def _remaining_rows(e: Emitter, rows: Value, height: int, span: tuple, tile) -> None:  # type: ignore
+def _remaining_rows(
+    e: Emitter, rows: Value, height: int, span: tuple[Value, Value, int], tile: _Tile
+) -> None:
     """The tile of `height` rows, if the number of rows has that bit, over all panels.
 
     Few rows leave registers free: then several panels are done at once, or the additions would
@@ -193,53 +227,92 @@ def _widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
     return [(3, e.number(0), threes), (2, after_threes, twos), (1, after_twos, ones)]
 
 
-def _gemm_sum(module: ir.Module, real: Real, gemm: ir.Function) -> None:
-    """C = the sum of A[o] B[o] over o, in blocks of k that stay in the cache.
+def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
+    """C = the sum over o of A[o]^T B[o]: columns of A become rows of C.
 
-    gemm_sum(A, a_row, a_k, a_outer, B, b_k, b_outer, C, c_row, rows, depth, outer, vectors, block)
+    gemm_sum(A, a_k, a_outer, B, b_k, b_outer, columns, C, c_row, rows, depth, outer): C has
+    `rows` rows, padded to whole tiles, and `columns` columns, padded to whole vectors.
     """
-    kinds = [POINTER, I64, I64, I64, POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64]
-    e = Emitter(module, symbol(GEMM_SUM, real), real, kinds)
-    a, a_row, a_k, a_outer, b, b_k, b_outer, c, c_row, rows, depth, outer, vectors, block = (
-        e.arguments
-    )
-    zero = e.number(0)
-    with e.loop(zero, outer) as o, e.loop(zero, depth, block) as k:
+    e = Emitter(module, GEMM_SUM, real, _JOBS[GEMM_SUM], internal=True)
+    a, a_k, a_outer, b, b_k, b_outer, columns, c, c_row, rows, depth, outer = e.arguments
+    zero, one = e.number(0), e.number(1)
+    tallest, lanes = rows_at_once(real), real.lanes
+    # Both sides are copied, a block at a time: they are read often, and in strides that the
+    # caches dislike.
+    left, panel = e.reserve(_SUM_BLOCK * _SUM_ROWS), e.reserve(_SUM_BLOCK * 3 * lanes)
+    widths = _widths(e, e.div(e.add(columns, lanes - 1), lanes))
+    with (
+        e.loop(zero, outer) as o,
+        e.loop(zero, depth, _SUM_BLOCK) as k,
+        e.loop(zero, rows, _SUM_ROWS) as i,
+    ):
         first = e.builder.and_(e.equal(o, 0), e.equal(k, 0))
-        accumulate = e.builder.select(first, zero, e.number(1))
-        e.builder.call(gemm, [
-            e.at(a, e.mul(o, a_outer), e.mul(k, a_k)), a_row, a_k,
-            e.at(b, e.mul(o, b_outer), e.mul(k, b_k)), b_k, e.number(1),
-            c, c_row, rows, e.smaller(block, e.sub(depth, k)), vectors, accumulate,
-        ])  # fmt: skip
+        accumulate = e.builder.select(first, zero, one)
+        count = e.smaller(e.number(_SUM_BLOCK), e.sub(depth, k))
+        height = e.smaller(e.number(_SUM_ROWS), e.sub(rows, i))
+        _copy_tiles(e, e.at(a, e.mul(o, a_outer), e.mul(k, a_k), i), a_k, left, height, count)
+        source = e.at(b, e.mul(o, b_outer), e.mul(k, b_k))
+        target = e.at(c, e.mul(i, c_row))
+        for width, first_vector, panels_of_width in widths:
+            start = e.mul(first_vector, lanes)
+            stop = e.add(start, e.mul(panels_of_width, width * lanes))
+            with e.loop(start, stop, width * lanes) as column:
+                _copy_panel(e, e.at(source, column), b_k, panel, e.sub(columns, column),
+                            width, count)  # fmt: skip
+                with e.loop(zero, height, tallest) as m:
+                    e.builder.call(_once(module, real, tallest, width, 1), [
+                        e.at(left, e.mul(m, count)), one, e.number(tallest), panel,
+                        e.number(width * lanes), zero, e.at(target, e.mul(m, c_row), column),
+                        c_row, count, accumulate,
+                    ])  # fmt: skip
     e.finish()
+    return e.function
 
 
-def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> None:
+def _copy_tiles(e: Emitter, a: Value, a_k: Value, to: Value, rows: Value, count: Value) -> None:
+    """Copy `rows` columns of A, those of a tile side by side."""
+    tallest = rows_at_once(e.real)
+    kind = ir.VectorType(e.real.scalar, tallest)
+    with e.loop(e.number(0), count) as k, e.loop(e.number(0), rows, tallest) as m:
+        value = e.builder.load(e.at(a, e.mul(k, a_k), m), typ=kind, align=e.real.bytes)
+        place = e.at(to, e.mul(m, count), e.mul(k, tallest))
+        e.builder.store(value, place, align=e.real.bytes)
+
+
+def _copy_panel(e: Emitter, b: Value, b_k: Value, to: Value, columns: Value, width: int,
+                count: Value) -> None:  # fmt: skip
+    """Copy a panel of B, with zeros in the columns that it lacks."""
+    lanes = e.real.lanes
+    with e.loop(e.number(0), count) as k:
+        for v in range(width):
+            value = e.load_some(e.at(b, e.mul(k, b_k), v * lanes), e.sub(columns, v * lanes))
+            e.store(value, e.at(to, e.mul(k, width * lanes), v * lanes))
+
+
+def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
     """C[o] = A[o] B for every o, B packed.
 
     gemm_each(A, a_row, a_outer, packed, C, c_row, c_outer, rows, depth, outer, vectors)
     """
-    kinds = [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64]
-    e = Emitter(module, symbol(GEMM_EACH, real), real, kinds)
+    e = Emitter(module, GEMM_EACH, real, _JOBS[GEMM_EACH], internal=True)
     a, a_row, a_outer, packed, c, c_row, c_outer, rows, depth, outer, vectors = e.arguments
     zero = e.number(0)
     with e.loop(zero, outer) as o:
         e.builder.call(gemm, [
-            e.at(a, e.mul(o, a_outer)), a_row, e.number(1), packed, zero, depth,
-            e.at(c, e.mul(o, c_outer)), c_row, rows, depth, vectors, zero,
+            e.at(a, e.mul(o, a_outer)), a_row, e.number(1), packed, e.at(c, e.mul(o, c_outer)),
+            c_row, rows, depth, vectors, zero,
         ])  # fmt: skip
     e.finish()
+    return e.function
 
 
-def _pack(module: ir.Module, real: Real) -> None:
+def _pack(module: ir.Module, real: Real) -> ir.Function:
     """Copy one matrix B[k, n] into its place among the panels of a packed one.
 
     pack(packed, depth, vectors, source, s_k, s_n, first_k, first_vector, k, n): `depth` and
     `vectors` are the size of the packed matrix; missing columns of the last vector become 0.
     """
-    kinds = [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64]
-    e = Emitter(module, symbol(PACK, real), real, kinds)
+    e = Emitter(module, PACK, real, _JOBS[PACK], internal=True)
     packed, depth, vectors, source, s_k, s_n, first_k, first_vector, count_k, count_n = e.arguments
     b, lanes = e.builder, real.lanes
     (_, _, _), (_, after_threes, _), (_, after_twos, _) = _widths(e, vectors)
@@ -253,13 +326,13 @@ def _pack(module: ir.Module, real: Real) -> None:
         place = e.add(e.mul(panel, depth), e.sub(vector, panel))
         row = e.mul(width, lanes)
         to = e.at(packed, e.mul(place, lanes), e.mul(first_k, row))
-        with e.loop(zero, e.number(lanes)) as lane:
-            column = e.add(n, lane)
-            with b.if_else(e.less(column, count_n)) as (inside, outside):
-                with inside, e.loop(zero, count_k) as k:
-                    value = b.load(e.at(source, e.mul(column, s_n), e.mul(k, s_k)),
-                                   typ=real.scalar)  # fmt: skip
-                    b.store(value, e.at(to, e.mul(k, row), lane))
-                with outside, e.loop(zero, count_k) as k:
-                    b.store(ir.Constant(real.scalar, 0.0), e.at(to, e.mul(k, row), lane))
+        start, remaining = e.at(source, e.mul(n, s_n)), e.sub(count_n, n)
+        with b.if_else(e.equal(s_n, 1)) as (side_by_side, apart):
+            with side_by_side, e.loop(zero, count_k) as k:
+                e.store(e.load_some(e.at(start, e.mul(k, s_k)), remaining),
+                        e.at(to, e.mul(k, row)))  # fmt: skip
+            with apart, e.loop(zero, count_k) as k:
+                e.store(e.gather(e.at(start, e.mul(k, s_k)), s_n, remaining),
+                        e.at(to, e.mul(k, row)))  # fmt: skip
     e.finish()
+    return e.function

@@ -10,17 +10,16 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import torch
 
 # Below this many multiply-adds waking a second thread costs more than it saves.
-_WORTH_A_THREAD = 1_000_000
-_lock = threading.Lock()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_WORTH_A_THREAD = 2_000_000
+_Part = tuple[int, int]
 
 
-def split(count: int, unit: int, work: int) -> list[tuple[int, int]]:
+def split(count: int, unit: int, work: int) -> list[_Part]:
     """Cut range(count) into one part for each thread.
 
     Args:
@@ -33,28 +32,63 @@ def split(count: int, unit: int, work: int) -> list[tuple[int, int]]:
     [(0, 8), (8, 10)]
     """
     units = -(-count // unit)
-    threads = max(1, min(torch.get_num_threads(), units, 1 + work // _WORTH_A_THREAD))
-    cuts = [unit * (units * i // threads) for i in range(threads)] + [count]
+    threads = max(1, min(torch.get_num_threads(), units, work // _WORTH_A_THREAD))
     # The larger parts first: the calling thread takes the first one and starts at once.
-    parts = [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
-    return sorted(parts, key=lambda part: part[0] - part[1])
+    cuts = [unit * -(-units * i // threads) for i in range(threads)] + [count]
+    return [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
 
 
-def run(function: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
+def run(function: Callable[[int, int], None], parts: list[_Part]) -> None:
     """Call function(first, last) for every part, each in a thread of its own."""
     if not parts:
         return
-    waiting = [_pool(len(parts) - 1).submit(function, *part) for part in parts[1:]]
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    for part, worker in zip(parts[1:], _workers(len(parts) - 1), strict=True):
+        worker.put((function, part, done))
     function(*parts[0])
-    for future in waiting:
-        future.result()
+    for _ in parts[1:]:
+        error = done.get()
+        if error is not None:
+            raise error
 
 
-def _pool(size: int) -> ThreadPoolExecutor:
+_Task = tuple[Callable[[int, int], None], _Part, "SimpleQueue[BaseException | None]"]
+_local = threading.local()
+
+
+def _workers(count: int) -> list[SimpleQueue[_Task | None]]:
+    """The task queues of `count` helper threads of the calling thread."""
     # Threads do not survive a fork, so a child process makes its own.
-    key = os.getpid(), threading.get_ident()
-    with _lock:
-        pool = _pools.get(key)
-        if pool is None or pool._max_workers < size:
-            pool = _pools[key] = ThreadPoolExecutor(max(size, 1), "comporta")
-        return pool
+    if getattr(_local, "process", None) != os.getpid():
+        _local.process, _local.helpers = os.getpid(), _Helpers()
+    helpers: _Helpers = _local.helpers
+    return helpers.queues(count)
+
+
+class _Helpers:
+    """Threads that wait for tasks; they end with the thread they help."""
+
+    def __init__(self) -> None:
+        self._queues: list[SimpleQueue[_Task | None]] = []
+
+    def queues(self, count: int) -> list[SimpleQueue[_Task | None]]:
+        while len(self._queues) < count:
+            queue: SimpleQueue[_Task | None] = SimpleQueue()
+            threading.Thread(target=_serve, args=(queue,), daemon=True).start()
+            self._queues.append(queue)
+        return self._queues[:count]
+
+    def __del__(self) -> None:
+        for queue in self._queues:
+            queue.put(None)
+
+
+def _serve(tasks: SimpleQueue[_Task | None]) -> None:
+    while (task := tasks.get()) is not None:
+        function, part, done = task
+        try:
+            function(*part)
+        except BaseException as error:
+            done.put(error)
+        else:
+            done.put(None)
