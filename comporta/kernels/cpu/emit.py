@@ -160,6 +160,27 @@ class Emitter:
         arguments = [pointers, align, self.first_lanes(count), self.real.splat(0.0)]
         return self.builder.call(self._declared(name, kinds), arguments)
 
+    def transpose(self, rows: Sequence[Value]) -> list[Value]:
+        """The columns of a square of numbers given by its rows.
+
+        Squares of 1, 2, 4, ... numbers on either side of the diagonal are exchanged in turn.
+        """
+        lanes = range(self.real.lanes)
+        rows, side = list(rows), 1
+        while side < self.real.lanes:
+            upper = [j if not j & side else self.real.lanes + j - side for j in lanes]
+            lower = [j + side if not j & side else self.real.lanes + j for j in lanes]
+            for i in lanes:
+                if not i & side:
+                    a, b = rows[i], rows[i + side]
+                    rows[i], rows[i + side] = self._mix(a, b, upper), self._mix(a, b, lower)
+            side *= 2
+        return rows
+
+    def _mix(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
+        mask = ir.Constant(self._lanes_of(I32), list(lanes))
+        return self.builder.shuffle_vector(a, b, mask)
+
     def first_lanes(self, count: Value) -> Value:
         """A mask that holds in the first `count` lanes."""
         return self.builder.icmp_signed("<", self._lane_numbers(), self.spread(count))

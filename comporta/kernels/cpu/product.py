@@ -327,11 +327,18 @@ def _pack(module: ir.Module, real: Real) -> ir.Function:
         row = e.mul(width, lanes)
         to = e.at(packed, e.mul(place, lanes), e.mul(first_k, row))
         start, remaining = e.at(source, e.mul(n, s_n)), e.sub(count_n, n)
+        # Whole squares of a matrix whose k lie side by side are turned in registers.
+        can_turn = b.and_(e.equal(s_k, 1), b.not_(e.less(remaining, lanes)))
+        squares = b.select(can_turn, e.mul(e.div(count_k, lanes), lanes), zero)
+        with e.loop(zero, squares, lanes) as k:
+            rows = [e.load(e.at(start, k, e.mul(s_n, i))) for i in range(lanes)]
+            for i, column in enumerate(e.transpose(rows)):
+                e.store(column, e.at(to, e.mul(e.add(k, i), row)))
         with b.if_else(e.equal(s_n, 1)) as (side_by_side, apart):
-            with side_by_side, e.loop(zero, count_k) as k:
+            with side_by_side, e.loop(squares, count_k) as k:
                 e.store(e.load_some(e.at(start, e.mul(k, s_k)), remaining),
                         e.at(to, e.mul(k, row)))  # fmt: skip
-            with apart, e.loop(zero, count_k) as k:
+            with apart, e.loop(squares, count_k) as k:
                 e.store(e.gather(e.at(start, e.mul(k, s_k)), s_n, remaining),
                         e.at(to, e.mul(k, row)))  # fmt: skip
     e.finish()
