@@ -19,7 +19,7 @@ from comporta.kernels import BACKENDS, compile_cell
 DTYPES = [torch.float32, torch.float64]
 # B, T, D, H: sizes around the widths of vectors (16) and of tiles (8 rows), and far from them.
 SIZES = [
-    (1, 1, 5, 48),
+    (2, 1, 33, 48),
     (2, 7, 5, 3),
     (5, 2, 1, 16),
     (9, 7, 33, 17),
