@@ -133,7 +133,8 @@ class Builder:
             under: the equation it belongs to, for naming unnamed values.
             name: the name the value must have, for the root of an equation.
         """
-        simple = self._simplify(op, args, under)
+        op, args = self._rewrite(op, args)
+        simple = self._simplify(op, args)
         if simple is None:
             simple = self._by_value.get((op, args))
         if simple is not None:
@@ -149,7 +150,20 @@ class Builder:
             self._negated[name] = args[0]
         return name
 
-    def _simplify(self, op: str, args: tuple[Operand, ...], under: str) -> Operand | None:
+    def _rewrite(self, op: str, args: tuple[Operand, ...]) -> tuple[str, tuple[Operand, ...]]:
+        """The same value by an operation that does without a negation."""
+        match op, args:
+            case "sub", (0.0, str(a)):
+                return "neg", (a,)
+            case "add", (a, str(b)) if b in self._negated:
+                return "sub", (a, self._negated[b])
+            case "add", (str(a), b) if a in self._negated:
+                return "sub", (b, self._negated[a])
+            case "sub", (a, str(b)) if b in self._negated:
+                return "add", (a, self._negated[b])
+        return op, args
+
+    def _simplify(self, op: str, args: tuple[Operand, ...]) -> Operand | None:
         """The same value without a statement of its own, where there is one."""
         match op, args:
             case _, tuple() if op in _FOLD and all(isinstance(arg, float) for arg in args):
@@ -158,14 +172,6 @@ class Builder:
                 return a
             case ("mul", (a, 1.0)) | ("mul", (1.0, a)) | ("div", (a, 1.0)):
                 return a
-            case "sub", (0.0, a):
-                return self.emit("neg", a, under=under)
-            case "add", (a, str(b)) if b in self._negated:
-                return self.emit("sub", a, self._negated[b], under=under)
-            case "add", (str(a), b) if a in self._negated:
-                return self.emit("sub", b, self._negated[a], under=under)
-            case "sub", (a, str(b)) if b in self._negated:
-                return self.emit("add", a, self._negated[b], under=under)
             case "neg", (str(a),) if a in self._negated:
                 return self._negated[a]
         return None
@@ -236,7 +242,9 @@ class _Lowering:
 
     def apply(self, node: Apply, *, under: str, name: str | None) -> Operand:
         match node.op, node.operands:
-            case ("add" | "sub", (rest, other)) | ("add", (other, rest)) if self.is_dropped(other):
+            case ("add" | "sub", (rest, other)) if self.is_dropped(other):
+                return self.lower(rest, under=under, name=name)
+            case "add", (other, rest) if self.is_dropped(other):
                 return self.lower(rest, under=under, name=name)
         args = [self.lower(operand, under=under) for operand in node.operands]
         match node.op, args:

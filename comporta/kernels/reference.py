@@ -89,6 +89,9 @@ def _evaluate(
 ) -> Tensor:
     if statement.op == "product":
         matrix, operand = (str(arg) for arg in statement.args)
-        return values[operand] @ weights[matrix].t()
+        value = values[operand]
+        # A value built of numbers alone has no dimension at all.
+        value = value if value.ndim else value.expand(weights[matrix].shape[1])
+        return value @ weights[matrix].t()
     args = [values[arg] if isinstance(arg, str) else like.new_tensor(arg) for arg in statement.args]
     return OPERATIONS[statement.op](*args)

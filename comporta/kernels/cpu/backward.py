@@ -90,7 +90,7 @@ def _run_loop(
         fields.packed(f"product{i}", packed)
         work += packed.numel()
     jobs.run(work)
-    threads.run(kernel.bind(fields.values), call.row_parts())
+    threads.run(kernel.bind(fields.values), call.parts())
     first = []
     for i, state in enumerate(call.program.states):
         total = following[:, i * width : i * width + hidden].clone()

@@ -15,6 +15,12 @@ from comporta.kernels.cpu import engine, threads
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.program import Program
+from comporta.kernels.schedule import schedule
+
+
+# A team is worth its meetings from so many bytes of weights, and up to so many rows a thread.
+_WEIGHTS_OF_A_TEAM = int(__import__("os").environ.get("TW", 512 << 10))
+_ROWS_OF_A_TEAM = int(__import__("os").environ.get("TR", 16))
 
 
 class Call:
@@ -79,8 +85,22 @@ class Call:
         last = (sequence.shape[1] - 1) * sequence.stride(1) * sequence.element_size()
         return sequence.data_ptr() + last, sequence.stride(0), -sequence.stride(1)
 
-    def row_parts(self) -> list[tuple[int, int]]:
-        """The rows of the batch that each thread runs."""
+    def team(self) -> int:
+        """How many threads share every product; 1 when each runs rows of its own.
+
+        A team pays where few rows meet many weights: it reads every weight once for all rows.
+        """
+        threads_at_hand = torch.get_num_threads()
+        products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
+        bytes_of_weights = products * self.hidden * self.width * self.bits // 8
+        few_rows = self.batch <= _ROWS_OF_A_TEAM * threads_at_hand
+        return threads_at_hand if bytes_of_weights >= _WEIGHTS_OF_A_TEAM and few_rows else 1
+
+    def parts(self) -> list[tuple[int, int]]:
+        """What each thread runs: rows of the batch, or its part in a team."""
+        team = self.team()
+        if team > 1:
+            return [(part, part + 1) for part in range(team)]
         products = len(self.program.matrices) * (self.depth + self.hidden) // 2
         work = self.batch * self.time * self.hidden * products
         return threads.split(self.batch, ROWS_PER_TOTAL, work)
@@ -101,11 +121,13 @@ class Fields:
     def __init__(self, call: Call) -> None:
         starts, stops = call.bounds()
         self.values = {
-            "steps": call.time, "chunk": call.time,
+            "team": call.team(), "rows": call.batch, "steps": call.time, "chunk": call.time,
             "size": call.hidden, "width": call.width, "depth": call.depth,
             "starts": starts.data_ptr(), "stops": stops.data_ptr(), "input.packed": 0,
         }  # fmt: skip
-        self.held = [starts, stops]
+        meeting = torch.zeros(1, dtype=torch.int64)
+        self.values["meeting"] = meeting.data_ptr()
+        self.held = [starts, stops, meeting]
 
     def place(self, name: str, base: int, row: int, time: int) -> None:
         """Where a buffer stands: its address and the strides of its rows and steps."""

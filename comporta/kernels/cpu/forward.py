@@ -30,7 +30,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     time, hidden = call.time, call.hidden
     kernel = engine.forward_kernel(call.program, call.bits, call.training)
     sections, width = kernel.step.sections, call.width
-    parts = call.row_parts()
+    parts = call.parts()
     fields = Fields(call)
     in_place = not call.training and steps_in_place(call.program)
     call.states = _start(call, 1 if in_place else time + 1)
@@ -75,9 +75,9 @@ def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[
         fields.packed(name, packed)
         work += packed.numel()
     jobs.run(work)
-    rows = max((last - first for first, last in parts), default=1)
-    fitting = _CHUNK_BYTES // (rows * columns * call.x.element_size())
-    chunk = max(1, min(call.time, max(fitting, -(-_CHUNK_ROWS // rows))))
+    rows = call.batch if call.team() > 1 else max((b - a for a, b in parts), default=1)
+    fitting = _CHUNK_BYTES // max(1, rows * columns * call.x.element_size())
+    chunk = max(1, min(call.time, max(fitting, -(-_CHUNK_ROWS // max(1, rows)))))
     fields.values["chunk"] = chunk
     inputs = call.take(chunk, call.batch, columns)
     fields.place("input", inputs.data_ptr(), inputs.stride(1), inputs.stride(0))

@@ -1,7 +1,10 @@
 """The time loop of a layer, written once for every cell, forward and backward.
 
-A kernel runs all steps of some rows of the batch: kernel(fields, first_row, last_row). `fields`
-is a table of 64-bit numbers: addresses, strides and sizes, in the order of `field_names`.
+`fields` is a table of 64-bit numbers: addresses, strides and sizes, in the order of `field_names`.
+Threads share the work in one of two ways. Alone, kernel(fields, first_row, last_row) runs all steps
+of some rows of the batch, and no thread waits for another. As a team, which `fields` says,
+kernel(fields, part, part + 1) computes a share of the columns of every product for all rows, so
+that each thread reads only its share of the weights; they meet after every product and block.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ ARGUMENTS = [POINTER, I64, I64]
 # Rows that share one set of running sums of the vectors' gradients. Threads get whole sets, so
 # that the sums do not depend on the number of threads.
 ROWS_PER_TOTAL = 4
-_SIZES = ("steps", "chunk", "size", "width", "depth", "starts", "stops")
+# A function of no arguments, named so that `machine` can supply the system's own.
+REST = "comporta_rest"
+_TRIES_PER_REST = 4096
+_SIZES = ("team", "meeting", "rows", "steps", "chunk", "size", "width", "depth", "starts", "stops")
 
 
 def field_names(step: Step) -> list[str]:
@@ -48,20 +54,36 @@ class _Loop:
     def __init__(self, module: ir.Module, name: str, step: Step, real: Real) -> None:
         self.e = e = Emitter(module, name, real, ARGUMENTS)
         self.step = step
-        table, self.first, self.last = e.arguments
+        table, first, last = e.arguments
         self.field: Mapping[str, Value] = {
             field: self._read(table, i, field) for i, field in enumerate(field_names(step))
         }
-        self.rows = e.sub(self.last, self.first)
-        self.zero = e.number(0)
+        self.zero, self.team = e.number(0), self.field["team"]
+        self.is_team = e.less(e.number(1), self.team)
+        pick = e.builder.select
+        self.part = pick(self.is_team, first, self.zero)
+        # The rows of this thread's blocks, and those of its products.
+        self.first = pick(self.is_team, self._team_row(first), first)
+        self.last = pick(self.is_team, self._team_row(last), last)
+        self.product_first = pick(self.is_team, self.zero, first)
+        self.rows = e.sub(pick(self.is_team, self.field["rows"], last), self.product_first)
         kind = ir.FunctionType(VOID, product.GEMM_ARGUMENTS)
         self.gemm_function = ir.Function(module, kind, product.symbol(product.GEMM, real))
         self.chunk_start: Value = self.zero
 
+    def _team_row(self, part: Value) -> Value:
+        """Where a part's rows begin in a team: whole sets of rows that share running sums."""
+        e, rows = self.e, self.field["rows"]
+        sets = e.div(e.add(rows, ROWS_PER_TOTAL - 1), ROWS_PER_TOTAL)
+        first = e.mul(e.div(e.mul(sets, part), self.team), ROWS_PER_TOTAL)
+        return e.smaller(first, rows)
+
     def _read(self, table: Value, index: int, field: str) -> Value:
         b = self.e.builder
         place = b.gep(table, [self.e.number(index)], source_etype=I64)
-        is_address = field.endswith((".base", ".packed")) or field in ("starts", "stops")
+        is_address = field.endswith((".base", ".packed")) or field in (
+            "starts", "stops", "meeting",
+        )  # fmt: skip
         return b.load(place, typ=POINTER if is_address else I64)
 
     def forward(self) -> None:
@@ -69,6 +91,7 @@ class _Loop:
         with e.loop(self.zero, f["steps"], f["chunk"]) as self.chunk_start:
             count = e.smaller(f["chunk"], e.sub(f["steps"], self.chunk_start))
             self.project(count)
+            self.meet()
             with e.loop(self.chunk_start, e.add(self.chunk_start, count)) as s:
                 self.phases(s)
 
@@ -83,8 +106,52 @@ class _Loop:
             for _ in phase.groups:
                 self.product(group, s)
                 group += 1
+            if phase.groups:
+                self.meet()
             if self.step.stores[k] or self.step.sums[k]:
                 self.block(k, s)
+                self.meet()
+
+    def meet(self) -> None:
+        """Wait in a team until all its threads have come here."""
+        e, b = self.e, self.e.builder
+        with b.if_then(self.is_team):
+            counter = self.field["meeting"]
+            came = b.atomic_rmw("add", counter, e.number(1), "seq_cst")
+            everybody = e.mul(e.add(e.div(came, self.team), 1), self.team)
+            before = b.block
+            wait, rest, go = (b.append_basic_block(name) for name in ("wait", "rest", "go"))
+            b.branch(wait)
+            b.position_at_end(wait)
+            tries = b.phi(I64)
+            tries.add_incoming(self.zero, before)
+            now = b.load_atomic(counter, "acquire", 8, typ=I64)
+            b.cbranch(e.less(now, everybody), rest, go)
+            b.position_at_end(rest)
+            again = e.add(tries, 1)
+            with b.if_then(e.equal(b.and_(again, e.number(_TRIES_PER_REST - 1)), 0)):
+                b.call(self.rest_function(), [])
+            tries.add_incoming(again, b.block)
+            b.branch(wait)
+            b.position_at_end(go)
+
+    def rest_function(self) -> ir.Function:
+        """The function that lets another thread have the processor."""
+        known = self.e.module.globals.get(REST)
+        return known or ir.Function(self.e.module, ir.FunctionType(VOID, []), REST)
+
+    def share(self, vectors: Value) -> tuple[Value, Value]:
+        """The first vector of columns and the number of them that this thread multiplies."""
+        e = self.e
+        (_, _, threes), *_ = product.widths(e, vectors)
+
+        def cut(part: Value) -> Value:
+            rounded = e.add(e.mul(threes, part), e.div(self.team, 2))
+            inside = e.mul(e.div(rounded, self.team), 3)
+            return e.builder.select(e.less(part, self.team), inside, vectors)
+
+        first = cut(self.part)
+        return first, e.sub(cut(e.add(self.part, 1)), first)
 
     def row(self, buffer: str, b: Value, s: Value, *, later: bool = False) -> Value:
         """The address of a row of a buffer at a step."""
@@ -108,8 +175,11 @@ class _Loop:
     def gemm(self, a: Value, a_row: Value, packed: Value, c: Value, c_row: Value, rows: Value,
              depth: Value, vectors: Value) -> None:  # fmt: skip
         e = self.e
+        first, count = self.share(vectors)
+        column = e.mul(first, e.real.lanes)
         e.builder.call(self.gemm_function, [
-            a, a_row, e.number(1), packed, c, c_row, rows, depth, vectors, self.zero,
+            a, a_row, e.number(1), e.at(packed, e.mul(column, depth)), e.at(c, column), c_row,
+            rows, depth, count, self.zero,
         ])  # fmt: skip
 
     def vectors(self, sections: int) -> Value:
@@ -125,13 +195,14 @@ class _Loop:
                       self.row("input", b, s), f[f"input.{along}"], rows, f["depth"],
                       vectors)  # fmt: skip
 
+        stop_row = e.add(self.product_first, self.rows)
         with e.builder.if_else(e.less(self.rows, count)) as (few_rows, many_rows):
-            with few_rows, e.loop(self.first, self.last) as b:
+            with few_rows, e.loop(self.product_first, stop_row) as b:
                 multiply(b, self.chunk_start, "time", count)
             with many_rows:
                 stop = e.add(self.chunk_start, count)
                 with e.loop(self.chunk_start, stop) as s:
-                    multiply(self.first, s, "row", self.rows)
+                    multiply(self.product_first, s, "row", self.rows)
 
     def product(self, group: int, s: Value) -> None:
         """One group of products of the step, for all rows."""
@@ -145,10 +216,10 @@ class _Loop:
             operand = self.step.reads[groups[group].operands[0]]
             depth = self.field["size"]
         self.gemm(
-            self.place(operand, self.first, s),
+            self.place(operand, self.product_first, s),
             self.field[f"{operand.buffer}.row"],
             self.field[f"{buffer}.packed"],
-            self.row(buffer, self.first, s),
+            self.row(buffer, self.product_first, s),
             self.field[f"{buffer}.row"],
             self.rows,
             depth,

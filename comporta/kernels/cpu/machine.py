@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from comporta.kernels.cpu.emit import Real
+from comporta.kernels.cpu.loop import REST
 
 _lock = threading.Lock()
 # Compiled code lives as long as the process: functions hold plain addresses into it.
@@ -27,7 +29,17 @@ _engines: list[Any] = []
 def _target() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.add_symbol(REST, _rest_address())
     return llvm.Target.from_default_triple()
+
+
+def _rest_address() -> int:
+    """The system's function that lets another thread have the processor."""
+    if sys.platform == "win32":
+        rest = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        rest = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(rest, ctypes.c_void_p).value or 0
 
 
 @cache

@@ -162,7 +162,7 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
     a, a_row, a_k, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
     tallest = rows_at_once(real)
-    for width, first, count in _widths(e, vectors):
+    for width, first, count in widths(e, vectors):
         lanes = width * real.lanes
 
         def tile(height: int, together: int, i: Value, column: Value, *, lanes: int = lanes,
@@ -215,7 +215,7 @@ def _once(module: ir.Module, real: Real, rows: int, width: int, count: int) -> i
     return known or _tile(module, real, rows, width, count)
 
 
-def _widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
+def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
     """(width, first vector, number of panels) for the widths 3, 2, 1; see `panels`."""
     b = e.builder
     ones = b.zext(e.equal(vectors, 1), I64)
@@ -240,7 +240,7 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
     # Both sides are copied, a block at a time: they are read often, and in strides that the
     # caches dislike.
     left, panel = e.reserve(_SUM_BLOCK * _SUM_ROWS), e.reserve(_SUM_BLOCK * 3 * lanes)
-    widths = _widths(e, e.div(e.add(columns, lanes - 1), lanes))
+    cuts = widths(e, e.div(e.add(columns, lanes - 1), lanes))
     with (
         e.loop(zero, outer) as o,
         e.loop(zero, depth, _SUM_BLOCK) as k,
@@ -253,7 +253,7 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
         _copy_tiles(e, e.at(a, e.mul(o, a_outer), e.mul(k, a_k), i), a_k, left, height, count)
         source = e.at(b, e.mul(o, b_outer), e.mul(k, b_k))
         target = e.at(c, e.mul(i, c_row))
-        for width, first_vector, panels_of_width in widths:
+        for width, first_vector, panels_of_width in cuts:
             start = e.mul(first_vector, lanes)
             stop = e.add(start, e.mul(panels_of_width, width * lanes))
             with e.loop(start, stop, width * lanes) as column:
@@ -315,7 +315,7 @@ def _pack(module: ir.Module, real: Real) -> ir.Function:
     e = Emitter(module, PACK, real, _JOBS[PACK], internal=True)
     packed, depth, vectors, source, s_k, s_n, first_k, first_vector, count_k, count_n = e.arguments
     b, lanes = e.builder, real.lanes
-    (_, _, _), (_, after_threes, _), (_, after_twos, _) = _widths(e, vectors)
+    (_, _, _), (_, after_threes, _), (_, after_twos, _) = widths(e, vectors)
     zero = e.number(0)
     with e.loop(zero, count_n, lanes) as n:
         vector = e.add(first_vector, e.div(n, lanes))
