@@ -133,7 +133,8 @@ def forward_step(program: Program, *, training: bool) -> Step:
     writes = _Writes(plan.phases)
     for i, state in enumerate(program.states):
         writes.write(state, Place("state", i, later=True), (previous(state),))
-        reads[state] = Place("state", i, later=True)
+        # A state that is itself the result of a product is read where the product leaves it.
+        reads.setdefault(state, Place("state", i, later=True))
     writes.write(program.output, Place("output", 0), (0.0,))
     for i, name in enumerate(kept):
         # The operands of products enter the weights' gradients, so idle rows must hold zeros.
@@ -305,10 +306,12 @@ def steps_in_place(program: Program) -> bool:
     It may if every reader of a state's last value stands in the phase that writes it or earlier:
     a phase's products come before its block, and a block loads all before it stores.
     """
-    written = {
-        s.name: k for k, phase in enumerate(schedule(program).phases) for s in phase.statements
-    }
-    for k, phase in enumerate(schedule(program).phases):
+    plan = schedule(program)
+    written = dict.fromkeys(plan.hoisted.results, 0)
+    for k, phase in enumerate(plan.phases):
+        written |= {result: k for group in phase.groups for result in group.results}
+        written |= {s.name: k for s in phase.statements}
+    for k, phase in enumerate(plan.phases):
         read = {o for group in phase.groups for o in group.operands}
         read |= {o for s in phase.statements for o in s.operands}
         if any(previous(state) in read and k > written[state] for state in program.states):
