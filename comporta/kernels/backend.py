@@ -123,13 +123,15 @@ def _check(
                 f"the state {name} must have shape {(batch, hidden)}; it has {tuple(value.shape)}"
             )
     letters = {"D": size, "H": hidden}
+    shapes = {
+        shape: tuple(letters[letter] for letter in shape) for shape in program.parameter_shapes
+    }
     for name, shape in program.parameters:
         if name not in weights:
             raise ShapeError(f"the weight {name} is missing")
-        expected = tuple(letters[letter] for letter in shape)
-        if weights[name].shape != expected:
+        if weights[name].shape != shapes[shape]:
             raise ShapeError(
-                f"the weight {name} ({', '.join(shape)}) must have shape {expected}; it has "
+                f"the weight {name} ({', '.join(shape)}) must have shape {shapes[shape]}; it has "
                 f"{tuple(weights[name].shape)}"
             )
     if lengths is not None and lengths.shape != (batch,):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from comporta.kernels.program import Builder, Operand, Program, Statement, previous
-from comporta.kernels.schedule import Group, Phase, Schedule, phases, schedule
+from comporta.kernels.schedule import Group, Phase, Schedule, levels, phases, schedule
 
 # Cheaper to compute again in the backward block than to write and read through memory.
 _CHEAP = {"add", "sub", "mul", "neg", "copy", "relu", "abs", "min", "max", "where"}
@@ -64,7 +64,9 @@ def differentiate(program: Program) -> Adjoint:
     first = frozenset(
         from_next(state, product=product) for state in program.states for product in (False, True)
     )
-    ordered = phases([*again, *reverse.builder.statements], tuple(reverse.groups.values()), first)
+    groups = tuple(reverse.groups.values())
+    statements = _read_at_once([*again, *reverse.builder.statements], groups, first)
+    ordered = phases(statements, groups, first)
     return Adjoint(
         phases=ordered,
         groups=tuple(group for phase in ordered for group in phase.groups),
@@ -73,6 +75,26 @@ def differentiate(program: Program) -> Adjoint:
         vectors=reverse.vectors,
         saved=saved,
     )
+
+
+def _read_at_once(
+    statements: list[Statement], groups: tuple[Group, ...], names: frozenset[str]
+) -> list[Statement]:
+    """Let the first block read all of `names`; what reads them later reads a copy.
+
+    The step writes what it leaves for the earlier step to the place of what it was left.
+    """
+    level = levels(statements, groups)
+    copies: dict[str, Statement] = {}
+    result = []
+    for s in statements:
+        if level[s.name] > 0:
+            late = names.intersection(s.operands)
+            copies |= {name: Statement(f"{name}.copy", "copy", (name,)) for name in late}
+            args = tuple(f"{arg}.copy" if arg in late else arg for arg in s.args)
+            s = Statement(s.name, s.op, args)
+        result.append(s)
+    return [*copies.values(), *result]
 
 
 class _Reverse:

@@ -64,6 +64,11 @@ class Program:
         return hash((self.statements, self.states, self.output))
 
     @cached_property
+    def parameter_shapes(self) -> frozenset[tuple[str, ...]]:
+        """The distinct shapes of the parameters, in letters."""
+        return frozenset(shape for _, shape in self.parameters)
+
+    @cached_property
     def matrices(self) -> tuple[str, ...]:
         """The parameters that are matrices."""
         return tuple(name for name, shape in self.parameters if len(shape) == 2)

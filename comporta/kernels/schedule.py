@@ -93,8 +93,22 @@ def phases(
     Args:
         statements: elementwise statements, each after what it reads.
         groups: products of the step.
-        first: names whose readers must stand in the first block.
+        first: names whose readers must stand in the first block; they can (see `levels`).
     """
+    level = levels(statements, groups)
+    chosen = _latest(statements, groups, level, first)
+    count = 1 + max([0, *chosen.values(), *(level[g.results[0]] for g in groups)])
+    return tuple(
+        Phase(
+            tuple(g for g in groups if level[g.results[0]] == k),
+            tuple(s for s in statements if chosen[s.name] == k),
+        )
+        for k in range(count)
+    )
+
+
+def levels(statements: Sequence[Statement], groups: Sequence[Group]) -> dict[str, int]:
+    """Name -> the earliest phase in which it can be computed."""
     level: dict[str, int] = {}
     waiting, pending = list(statements), list(groups)
     made = {s.name for s in statements} | {r for g in groups for r in g.results}
@@ -108,15 +122,7 @@ def phases(
             level[s.name] = max((level.get(o, 0) for o in s.operands), default=0)
             waiting.remove(s)
         assert len(waiting) + len(pending) < left, "the step reads a value that it never makes"
-    chosen = _latest(statements, groups, level, first)
-    count = 1 + max([0, *chosen.values(), *(level[g.results[0]] for g in groups)])
-    return tuple(
-        Phase(
-            tuple(g for g in groups if level[g.results[0]] == k),
-            tuple(s for s in statements if chosen[s.name] == k),
-        )
-        for k in range(count)
-    )
+    return level
 
 
 def _latest(
@@ -133,6 +139,7 @@ def _latest(
     for s in reversed(statements):
         chosen[s.name] = min(readers.get(s.name, [level[s.name]]))
         if first.intersection(s.operands):
+            assert level[s.name] == 0
             chosen[s.name] = 0
         for operand in s.operands:
             readers.setdefault(operand, []).append(chosen[s.name])

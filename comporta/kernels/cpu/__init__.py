@@ -29,9 +29,9 @@ def obstacle(
 ) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, or None."""
     tensors = (x, *state, *weights.values())
-    if any(tensor.device.type != "cpu" for tensor in tensors):
+    if not all(tensor.is_cpu for tensor in tensors):
         return f"the tensors are on {x.device}, not on the CPU"
-    if x.dtype not in engine.BITS or any(tensor.dtype != x.dtype for tensor in tensors):
+    if x.dtype not in engine.BITS or len({tensor.dtype for tensor in tensors}) > 1:
         found = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
         return f"it computes in float32 or float64, and these tensors are {found}"
     if torch._C._are_functorch_transforms_active():
@@ -52,8 +52,7 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
     x = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
-    names = tuple(name for name, _ in program.parameters)
-    tensors = [weights[name] for name in names]
+    tensors = [weights[name] for name, _ in program.parameters]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *tensors)):
         layer: Any = _Layer.apply
         output, *finals = layer(program, lengths, reverse, len(state), x, *state, *tensors)

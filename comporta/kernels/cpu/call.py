@@ -17,7 +17,6 @@ from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 
-
 # A team is worth its meetings from so many bytes of weights, and up to so many rows a thread.
 _WEIGHTS_OF_A_TEAM = 512 << 10
 _ROWS_OF_A_TEAM = 64
@@ -108,7 +107,7 @@ class Call:
     def bounds(self) -> tuple[Tensor, Tensor]:
         """For each row the first step it takes part in, and the one after its last."""
         first = torch.zeros(self.batch, dtype=torch.int64)
-        last = torch.full((self.batch,), self.time, dtype=torch.int64)
+        last = torch.full((self.batch,), self.time)
         if self.lengths is None:
             return first, last
         lengths = self.lengths.to(torch.int64).contiguous()
