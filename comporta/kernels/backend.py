@@ -88,7 +88,8 @@ def run(
         state: initial states, each (B, H), in the order of `program.states`.
         weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,).
         lengths: length of each row (B,), int64, each between 0 and T; None when all are T. Steps
-            beyond a row's length leave its state alone and give the output 0.
+            beyond a row's length leave its state alone and give the output 0; what x holds there
+            must be finite.
         reverse: whether time runs from the last step to the first.
 
     Returns:
@@ -115,7 +116,7 @@ def _check(
         raise ShapeError(
             f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
         )
-    batch, time, size = x.shape
+    batch, _, size = x.shape
     hidden = state[0].shape[-1]
     for name, value in zip(program.states, state, strict=True):
         if value.shape != (batch, hidden):
@@ -136,4 +137,3 @@ def _check(
             )
     if lengths is not None and lengths.shape != (batch,):
         raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")
-    del time

@@ -215,7 +215,7 @@ class _Reverse:
             case "tanh":
                 return emit("mul", d, emit("sub", 1.0, emit("mul", out, out)))
             case "relu":
-                return emit("where", emit("gt", out, 0.0), d, 0.0)
+                return emit("where", emit("le", out, 0.0), 0.0, d)
             case "softplus":
                 return emit("mul", d, emit("sigmoid", a))
             case "exp":
@@ -227,7 +227,9 @@ class _Reverse:
             case "sin":
                 return emit("mul", d, emit("cos", a))
             case "abs":
-                below = emit("where", emit("lt", a, 0.0), emit("neg", d), 0.0)
+                # 0 at 0, and NaN at NaN.
+                at_zero = emit("mul", a, 0.0)
+                below = emit("where", emit("lt", a, 0.0), emit("neg", d), at_zero)
                 return emit("where", emit("gt", a, 0.0), d, below)
         raise AssertionError(f"no derivative of {op}")
 

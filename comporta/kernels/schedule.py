@@ -114,13 +114,15 @@ def levels(statements: Sequence[Statement], groups: Sequence[Group]) -> dict[str
     made = {s.name for s in statements} | {r for g in groups for r in g.results}
     while waiting or pending:
         left = len(waiting) + len(pending)
-        for group in [g for g in pending if all(o in level or o not in made for o in g.operands)]:
-            ready = 1 + max(level.get(operand, 0) for operand in group.operands)
-            level |= dict.fromkeys(group.results, ready)
-            pending.remove(group)
-        for s in [s for s in waiting if all(o in level or o not in made for o in s.operands)]:
-            level[s.name] = max((level.get(o, 0) for o in s.operands), default=0)
-            waiting.remove(s)
+        for group in pending:
+            if all(o in level or o not in made for o in group.operands):
+                ready = 1 + max(level.get(operand, 0) for operand in group.operands)
+                level |= dict.fromkeys(group.results, ready)
+        for s in waiting:
+            if all(o in level or o not in made for o in s.operands):
+                level[s.name] = max((level.get(o, 0) for o in s.operands), default=0)
+        waiting = [s for s in waiting if s.name not in level]
+        pending = [group for group in pending if group.results[0] not in level]
         assert len(waiting) + len(pending) < left, "the step reads a value that it never makes"
     return level
 

@@ -174,7 +174,9 @@ def backward_step(program: Program) -> Step:
         arriving = tuple(
             name for name in (from_next(state), from_next(state, product=True)) if name in reads
         )
-        writes.write(adjoint.carries[state][0], Place("next", i), arriving)
+        writes.write(adjoint.carries[state][0], Place("next", i), None)
+        # Passed on in the first block, before this step's products replace what arrived.
+        writes.idle[0].append(Store(arriving, Place("next", i)))
     for i, name in enumerate(gradients.names):
         place = Place("kept", gradients.start + i)
         writes.write(name, place, (0.0,))

@@ -20,6 +20,7 @@ from llvmlite import ir
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.loop import REST
 
+_DIGEST_BYTES = 32
 _lock = threading.Lock()
 # Compiled code lives as long as the process: functions hold plain addresses into it.
 _engines: list[Any] = []
@@ -93,9 +94,8 @@ def load(key: str, build: Callable[[], ir.Module], names: Sequence[str]) -> dict
     path = cache_folder() / f"{digest}.o"
     with _lock:
         engine = _engine()
-        try:
-            code = path.read_bytes()
-        except OSError:
+        code = _read(path)
+        if code is None:
             code = _compile(build())
             _write(path, code)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -139,13 +139,23 @@ def _compile(module: ir.Module) -> bytes:
     return code
 
 
+def _read(path: Path) -> bytes | None:
+    """Compiled code from the cache; None if there is none or it is damaged."""
+    try:
+        stored = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
 def _write(path: Path, code: bytes) -> None:
     """Keep compiled code; a cache that cannot be written costs time, never correctness."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(code)
+            file.write(hashlib.sha256(code).digest() + code)
         os.replace(temporary, path)
     except OSError:
         return

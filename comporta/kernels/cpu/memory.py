@@ -16,7 +16,8 @@ from torch import Tensor
 
 # Enough for the buffers of a few layers; beyond it the oldest are let go.
 _KEPT_BYTES = 512 << 20
-_lock = threading.Lock()
+# A lease may be dropped by the garbage collector while this very thread holds the lock.
+_lock = threading.RLock()
 _free: OrderedDict[tuple[int, torch.dtype], list[Tensor]] = OrderedDict()
 _free_bytes = 0
 
