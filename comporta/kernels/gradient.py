@@ -227,9 +227,7 @@ class _Reverse:
             case "sin":
                 return emit("mul", d, emit("cos", a))
             case "abs":
-                # 0 at 0, and NaN at NaN.
-                at_zero = emit("mul", a, 0.0)
-                below = emit("where", emit("lt", a, 0.0), emit("neg", d), at_zero)
+                below = emit("where", emit("lt", a, 0.0), emit("neg", d), 0.0)
                 return emit("where", emit("gt", a, 0.0), d, below)
         raise AssertionError(f"no derivative of {op}")
 

@@ -19,7 +19,7 @@ from comporta.kernels.schedule import schedule
 
 # A team is worth its meetings from so many bytes of weights, and up to so many rows a thread.
 _WEIGHTS_OF_A_TEAM = 512 << 10
-_ROWS_OF_A_TEAM = 64
+_ROWS_OF_A_TEAM = 8
 
 
 class Call:

@@ -27,9 +27,10 @@ _MANTISSA_BITS = {32: 23, 64: 52}
 # ln 2 in two parts: the first has so few bits that its product with n is exact.
 _LN2_HIGH = {32: 0.693359375, 64: 6.93147180369123816490e-01}
 _LN2_LOW = {32: -2.12194440054690583e-4, 64: 1.90821492927058770002e-10}
-# pi / 2 in parts that each have few bits, for the same reason.
+# pi / 2 in parts. A fused multiply-add subtracts n times the first without rounding, since what is
+# left has fewer digits.
 _HALF_PI = {
-    32: (1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8),
+    32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     64: (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21),
 }
 # Where the exponential is 0 or infinity; where 1 + exp(a) is 1 or infinity, with room for 2**n;
