@@ -43,7 +43,7 @@ PAIRS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "rnn": (nn.RNN, ours.RNN),
 }
 VARIANTS = {"gru-reset-before": "gru", "lstm-peephole": "lstm"}
-SECONDS_A_CELL = 3.0
+SECONDS_A_CELL = 1.5
 TOLERANCE = 2e-4
 """Largest difference allowed, relative to the largest value: float32 over 200 steps."""
 
