@@ -117,7 +117,7 @@ def _check(
             f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
         )
     batch, _, size = x.shape
-    hidden = state[0].shape[-1]
+    hidden = state[0].shape[-1] if state[0].ndim else 1
     for name, value in zip(program.states, state, strict=True):
         if value.shape != (batch, hidden):
             raise ShapeError(

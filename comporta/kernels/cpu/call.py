@@ -17,8 +17,8 @@ from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 
-# A team is worth its meetings from so many bytes of weights, and up to so many rows a thread.
-_WEIGHTS_OF_A_TEAM = 512 << 10
+# A team is worth its meetings where no core could keep the weights near, and for few rows a thread.
+_WEIGHTS_OF_A_TEAM = 4 << 20
 _ROWS_OF_A_TEAM = 8
 
 

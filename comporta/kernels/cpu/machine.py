@@ -146,7 +146,12 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     digest, code = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    return code if _digest(path, code) == digest else None
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    """The checksum of a file of the cache; a file under another's name does not have it."""
+    return hashlib.sha256(path.stem.encode() + code).digest()
 
 
 def _write(path: Path, code: bytes) -> None:
@@ -155,7 +160,7 @@ def _write(path: Path, code: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(_digest(path, code) + code)
         os.replace(temporary, path)
     except OSError:
         return
