@@ -17,7 +17,8 @@ from problems import Answer, Problem
 from torch import Tensor
 
 from comporta import cells
-from comporta.kernels.cpu import threads
+from comporta.cells import get
+from comporta.kernels.cpu import call, threads
 
 # The package's function of the same name hides the module.
 forward_pass = importlib.import_module("comporta.kernels.cpu.forward")
@@ -217,6 +218,52 @@ def test_any_number_of_threads_gives_the_bits_of_one(
         for count in (3, 4, 7):
             problems.assert_same_bits(with_threads(problem, count), alone)
     assert max(counts) == 7
+
+
+def teams_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of the team of every call from here on."""
+    seen: list[int] = []
+    genuine = call.Call.team
+
+    def team(self: call.Call) -> int:
+        seen.append(genuine(self))
+        return seen[-1]
+
+    monkeypatch.setattr(call.Call, "team", team)
+    return seen
+
+
+@every_dtype
+@every_cell
+def test_a_team_gives_the_bits_of_one(
+    cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that share every product, each a part of its columns: the same in every bit."""
+    seen = teams_seen(monkeypatch)
+    recurrent = get(cell).phases > 0
+    for batch, hidden in [(1, 17), (2, 65), (5, 96), (14, 33)]:
+        problem = problems.make(cell, batch=batch, time=7, depth=18, hidden=hidden, dtype=dtype)
+        problem = replace(problem, lengths=torch.arange(batch) % 8, reverse=batch == 5)
+        alone, streamed = with_threads(problem, 1), values(problem)
+        with monkeypatch.context() as forced:
+            forced.setattr(call, "_WEIGHTS_OF_A_TEAM", 1)
+            for count in (2, 3, 5):
+                seen.clear()
+                problems.assert_same_bits(with_threads(problem, count), alone)
+                problems.assert_same_bits(values(problem), streamed)
+                assert (max(seen) == count) == recurrent
+
+
+def test_a_layer_with_many_weights_has_a_team_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = teams_seen(monkeypatch)
+    problem = problems.make("lstm", batch=3, time=4, depth=9, hidden=530, dtype=torch.float32)
+    shared = with_threads(problem, 2)
+    assert max(seen) == 2
+    problems.assert_same_bits(with_threads(problem, 1), shared)
+    problems.assert_same_bits(in_pieces(problem, [1, 2, 1]), values(problem))
+    torch.set_num_threads(2)
+    row = problems.solve(rows(problem, slice(1, 2)), "cpu")
+    problems.assert_same_bits(of_rows(row, [0]), of_rows(shared, [1]))
 
 
 def chunk_of(problem: Problem, monkeypatch: pytest.MonkeyPatch, size: int) -> Answer:
