@@ -18,7 +18,8 @@ from torch import Tensor
 from comporta import cells
 from comporta.cells import Cell
 from comporta.kernels import compile_cell
-from comporta.kernels.gradient import differentiate
+from comporta.kernels.gradient import differentiate, from_next
+from comporta.kernels.program import previous
 
 CELLS = cells.names()
 # Every phase structure: products after products, states that are products, states that read each
@@ -48,6 +49,9 @@ CORNERS = {
     "ties": ("h = max(h, h) + min(W @ x, W @ x) + relu(h - h) + abs(0 * h)", "h"),
     "clip": ("h = clip(W @ x + U @ h, -0.2, 0.3) + clip(k, 0, h)", "h"),
     "powers": ("a = (1 + h ** 2) ** -1\nh = a ** 3 + tanh(W @ x) ** 4 + (2 + sin(h)) ** 0.5", "h"),
+    "input-in-a-condition": (
+        "d = where(R @ x <= 0.1, h, c + c)\nh = tanh(d + W @ x)\nc = tanh(c + W @ x)", "h c",
+    ),
     "product-in-a-condition": ("h = where(U @ h > W @ x, tanh(h), 0.5 * h)", "h"),
 }  # fmt: skip
 
@@ -324,3 +328,19 @@ def test_the_adjoint_of_a_long_chain_takes_no_longer_than_its_lines(count: int) 
     cell = Cell("chain", "\n".join(["a0 = W @ x + h", *lines, f"h = a{count}"]))
     adjoint = differentiate(compile_cell(cell))
     assert sum(len(phase.statements) for phase in adjoint.phases) < 10 * count
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(random_cells())
+def test_every_name_of_an_adjoint_is_given_once(cell: Cell) -> None:
+    program = compile_cell(cell)
+    adjoint = differentiate(program)
+    given_names = [s.name for phase in adjoint.phases for s in phase.statements]
+    given_names += [result for group in adjoint.groups for result in group.results]
+    assert len(set(given_names)) == len(given_names)
+    known = {s.name for s in program.statements} | {"∂y", *program.vectors}
+    known |= {name for state in program.states for name in (
+        previous(state), from_next(state), from_next(state, product=True)
+    )}  # fmt: skip
+    for phase in adjoint.phases:
+        assert known.union(given_names).issuperset(o for s in phase.statements for o in s.operands)

@@ -149,7 +149,7 @@ class _Reverse:
         """A value as a name; a constant gradient becomes a statement."""
         if isinstance(value, str):
             return value
-        name = f"∂{of}"
+        name = f"∂{of}.constant"
         self.builder.statements.append(Statement(name, "copy", (value,)))
         return name
 
