@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from machine import RESULTS, machine
 from ngram import KneserNey
 from rich.console import Console
 from rich.rule import Rule
@@ -51,7 +50,7 @@ from comporta.training import (
     start,
 )
 
-RESULTS = Path(__file__).parent / "results" / "shakespeare.md"
+PAGE = RESULTS / "shakespeare.md"
 ORDER = 5
 GOAL = 1.60
 """Nats a character whose time is told."""
@@ -270,19 +269,6 @@ def compare_engines(data: Path) -> list[str]:
     ]
 
 
-def machine() -> str:
-    """The machine, in words."""
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        fields = (line.partition(":") for line in information.read_text().splitlines())
-        name = next((value.strip() for key, _, value in fields if key[:10] == "model name"), name)
-    return (
-        f"{name}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
-    )
-
-
 def main() -> None:
     """Run the parts asked for, print their tables, and add them to the results."""
     parts = [*RECIPES, "engines"]
@@ -312,8 +298,7 @@ def main() -> None:
         if not options.no_results:
             title = f"## {part}, {datetime.date.today()}"
             section = (title, "", machine(), "", f"    {command}", "", *lines, "", "")
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a", encoding="utf-8") as file:
+            with PAGE.open("a", encoding="utf-8") as file:
                 file.write("\n".join(section))
 
 
