@@ -24,6 +24,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/picture.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -5,17 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import sys
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from ngram import FALLBACK, KneserNey, estimate_discounts
+from benchmarks.ngram import FALLBACK, KneserNey, estimate_discounts
 
 
 def text(length: int, vocabulary: int, seed: int = 0) -> list[int]:
