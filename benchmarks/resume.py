@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,13 +46,14 @@ def finish(text: Path, out: Path, *more: str) -> float:
     return time.monotonic() - began
 
 
-def kill_after(text: Path, out: Path, seconds: float) -> None:
-    """Start a run and kill it after some time."""
+def kill_after(text: Path, out: Path, seconds: float) -> bool:
+    """Start a run and kill it after some time; whether it was still running then."""
     with subprocess.Popen(
         command(text, out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         time.sleep(seconds)
         process.kill()
+    return process.returncode == -signal.SIGKILL
 
 
 def where(folder: RunFolder) -> str:
@@ -80,14 +82,6 @@ def differences(one: RunFolder, other: RunFolder) -> list[str]:
     return found
 
 
-def trial(text: Path, folder: RunFolder, whole: RunFolder, moment: float) -> tuple[str, list[str]]:
-    """Kill a run at a moment, resume it: how far it had got, and the tensors that differ."""
-    kill_after(text, folder.path, moment)
-    reached = where(folder)
-    finish(text, folder.path, "--resume")
-    return reached, differences(folder, whole)
-
-
 def main() -> None:
     """Run the trials and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,18 +89,27 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    rows, failed = [], 0
+    rows: list[str] = []
+    failed = 0
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         text = home / "text.txt"
         text.write_text(TEXT)
         whole = RunFolder(home / "whole")
         seconds = finish(text, whole.path)
-        for number in range(1, options.kills + 1):
+        while len(rows) < options.kills:
             moment = chance.uniform(0.0, seconds)
-            reached, wrong = trial(text, RunFolder(home / f"trial{number}"), whole, moment)
+            with tempfile.TemporaryDirectory(dir=home) as broken:
+                folder = RunFolder(Path(broken) / "run")
+                # A run that had come to its end was not killed; it is no trial.
+                if not kill_after(text, folder.path, moment):
+                    continue
+                reached = where(folder)
+                finish(text, folder.path, "--resume")
+                wrong = differences(folder, whole)
             failed += bool(wrong)
-            rows.append(f"| {number} | {moment:.2f} s | {reached} | {', '.join(wrong) or 'none'} |")
+            told = f"{moment:.2f} s | {reached} | {', '.join(wrong) or 'none'}"
+            rows.append(f"| {len(rows) + 1} | {told} |")
             print(rows[-1], flush=True)
     lines = [
         f"**{options.kills - failed} of {options.kills} runs killed with kill -9 and resumed ended "
