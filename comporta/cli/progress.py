@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.progress import TaskID as BarId
+from rich.table import Column
 
 if TYPE_CHECKING:
     from comporta.training import Measure, Progress, Reporter
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SMOOTHING = 0.97
+_LEAST_BAR = 8
 
 
 @contextmanager
@@ -27,13 +29,15 @@ def reporter() -> Iterator[Reporter]:
     if not console.is_terminal:
         yield LineReporter()
         return
-    columns = [
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-    ]
-    with Bar(*columns, console=console, expand=True) as bar:
+    with make_bar(console) as bar:
         yield BarReporter(bar)
+
+
+def make_bar(console: Console) -> Bar:
+    """The bar, the number of the step, and what `BarReporter` says; the bar gives way."""
+    counter = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+    return Bar(BarColumn(bar_width=None), counter, text, console=console, expand=True)
 
 
 class Pace:
@@ -51,8 +55,14 @@ class Pace:
         """The clock of this process starts."""
         self._began, self._first_step = time.monotonic(), progress.step
 
-    def line(self, progress: Progress, measure: Measure) -> str:
-        """Loss, perplexity, bits per character, tokens a second and time left, in a line."""
+    def line(self, progress: Progress, measure: Measure, width: int | None = None) -> str:
+        """Loss, perplexity, bits per character, tokens a second and time left, in a line.
+
+        Args:
+            progress: where the run is.
+            measure: of the last window.
+            width: room for the line; where it is too little, what matters least is left out.
+        """
         from comporta.training.task import perplexity
 
         self._tokens += measure.tokens
@@ -61,10 +71,18 @@ class Pace:
         self._bits = _SMOOTHING * self._bits + (1 - _SMOOTHING) * measure.bits_per_character
         seconds = max(1e-9, time.monotonic() - self._began)
         nats, bits = self._nats / self._weight, self._bits / self._weight
-        return (
-            f"loss {nats:.3f}  perplexity {perplexity(nats):.2f}  {bits:.3f} bits/char  "
-            f"{self._tokens / seconds:,.0f} tokens/s  {self._left(progress, seconds)}"
-        )
+        parts = {
+            "loss": f"loss {nats:.3f}",
+            "perplexity": f"perplexity {perplexity(nats):.2f}",
+            "bits": f"{bits:.3f} bits/char",
+            "speed": f"{self._tokens / seconds:,.0f} tokens/s",
+            "left": self._left(progress, seconds),
+        }
+        for least in ("perplexity", "speed", "bits", "loss"):
+            if width is None or len("  ".join(parts.values())) <= width:
+                break
+            del parts[least]
+        return "  ".join(parts.values())
 
     def _left(self, progress: Progress, seconds: float) -> str:
         if progress.total is None:
@@ -75,9 +93,9 @@ class Pace:
 
 
 def _validation(progress: Progress, measure: Measure) -> str:
-    best = "  (best)" if progress.best_step == progress.step else ""
+    best = " (best)" if progress.best_step == progress.step else ""
     return (
-        f"step {progress.step}: validation {measure.nats_per_token:.4f} nats/token, perplexity "
+        f"step {progress.step}: validation loss {measure.nats_per_token:.4f}, perplexity "
         f"{measure.perplexity:.2f}, {measure.bits_per_character:.4f} bits/char{best}"
     )
 
@@ -102,11 +120,14 @@ class BarReporter:
     def stepped(self, progress: Progress, measure: Measure) -> None:
         """Move the bar."""
         assert self._id is not None
+        # The number of the step, then a space on both sides of it.
+        counter = 2 * len(str(progress.total or progress.step)) + 1 + 2
+        room = self._bar.console.width - _LEAST_BAR - counter
         self._bar.update(
             self._id,
             completed=progress.step,
             total=progress.total,
-            description=self._pace.line(progress, measure),
+            description=self._pace.line(progress, measure, room),
         )
 
     def validated(self, progress: Progress, measure: Measure) -> None:
