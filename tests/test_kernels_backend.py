@@ -286,6 +286,6 @@ def test_tensors_of_inference_mode_are_tensors() -> None:
 
 def test_the_public_list() -> None:
     assert set(kernels.__all__) == {
-        "BACKENDS", "Choice", "Program", "choose", "compile_cell", "run", "use",
+        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "use",
     }  # fmt: skip
     assert compile_cell(cells.get("gru")).states == ("h",)

@@ -4,7 +4,7 @@ company, the chunks, the threads, and whether gradients are wanted."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,13 @@ from torch import Tensor
 
 from comporta import cells
 from comporta.cells import get
-from comporta.kernels.cpu import call, threads
+from comporta.kernels.cpu import call, openmp, threads
+from comporta.kernels.cpu.machine import Code
 
 # The package's function of the same name hides the module.
 forward_pass = importlib.import_module("comporta.kernels.cpu.forward")
+backward_pass = importlib.import_module("comporta.kernels.cpu.backward")
+_plan, _backward_plan = forward_pass.plan, backward_pass._plan
 DTYPES = [torch.float32, torch.float64]
 every_cell = pytest.mark.parametrize("cell", cells.names())
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -168,14 +171,27 @@ def test_reverse_is_forward_on_time_reversed(cell: str, dtype: torch.dtype) -> N
     problems.assert_same_bits(backwards, values(problem))
 
 
+@pytest.fixture(autouse=True)
+def no_plans_yet() -> Iterator[None]:
+    """The tests here change what plans are made of."""
+    forget_plans()
+    yield
+    forget_plans()
+
+
+def forget_plans() -> None:
+    _plan.cache_clear()
+    _backward_plan.cache_clear()
+
+
 def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many parts each piece of work is cut into from here on."""
     counts: list[int] = []
     genuine = threads.run
 
-    def run(function: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
+    def run(code: Code, numbers: Any, parts: list[tuple[int, int]]) -> None:
         counts.append(len(parts))
-        genuine(function, parts)
+        genuine(code, numbers, parts)
 
     monkeypatch.setattr(threads, "run", run)
     return counts
@@ -203,12 +219,24 @@ def test_two_threads_give_the_bits_of_one(
     problems.assert_same_bits(shared, alone)
 
 
+@pytest.fixture(params=["torch's threads", "helper threads"])
+def whose_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice: on the threads of torch, and as where they cannot be had."""
+    whose: str = request.param
+    if whose == "helper threads":
+        monkeypatch.setattr(openmp, "offers", lambda threads: False)
+    elif not openmp.offers(7):
+        pytest.skip("this torch does not share its threads")
+    return whose
+
+
+@pytest.mark.usefixtures("whose_threads")
 @every_cell
 def test_any_number_of_threads_gives_the_bits_of_one(
     cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three, four and seven threads, on small problems that are shared by force."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
     counts = count_parts(monkeypatch)
     for batch in (1, 5, 13, 33):
         problem = problems.make(
@@ -223,16 +251,17 @@ def test_any_number_of_threads_gives_the_bits_of_one(
 def teams_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The size of the team of every call from here on."""
     seen: list[int] = []
-    genuine = call.Call.team
+    genuine = forward_pass.plan
 
-    def team(self: call.Call) -> int:
-        seen.append(genuine(self))
-        return seen[-1]
+    def plan(sizes: call.Sizes) -> Any:
+        seen.append(sizes.team)
+        return genuine(sizes)
 
-    monkeypatch.setattr(call.Call, "team", team)
+    monkeypatch.setattr(forward_pass, "plan", plan)
     return seen
 
 
+@pytest.mark.usefixtures("whose_threads")
 @every_dtype
 @every_cell
 def test_a_team_gives_the_bits_of_one(
@@ -270,6 +299,7 @@ def chunk_of(problem: Problem, monkeypatch: pytest.MonkeyPatch, size: int) -> An
     """Solve it with the products of x made for so many steps at a time."""
     monkeypatch.setattr(forward_pass, "_CHUNK_BYTES", 0)
     monkeypatch.setattr(forward_pass, "_CHUNK_ROWS", size * problem.x.shape[0])
+    forget_plans()
     return problems.solve(problem, "cpu")
 
 
@@ -287,13 +317,13 @@ def test_chunks_inside_the_kernel_do_not_show(cell: str, monkeypatch: pytest.Mon
 def chunks_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The chunk of every call from here on, so that the test above cannot pass by accident."""
     seen: list[int] = []
-    genuine = forward_pass._place_products
+    genuine = forward_pass._chunk
 
-    def place(call: Any, fields: Any, *rest: Any) -> None:
-        genuine(call, fields, *rest)
-        seen.append(fields.values["chunk"])
+    def chunk(*sizes: Any) -> int:
+        seen.append(genuine(*sizes))
+        return seen[-1]
 
-    monkeypatch.setattr(forward_pass, "_place_products", place)
+    monkeypatch.setattr(forward_pass, "_chunk", chunk)
     return seen
 
 

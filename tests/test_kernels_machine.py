@@ -107,7 +107,7 @@ def call(name: str) -> tuple[list[float], int]:
 
     address = machine.load(f"test {name}", build, [name])[name]
     numbers = torch.full((machine.real(32).lanes,), 3.0)
-    machine.function(address, [ctypes.c_void_p])(numbers.data_ptr())
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(numbers.data_ptr())
     return numbers.tolist(), len(built)
 
 
@@ -228,16 +228,15 @@ def test_vectors_are_as_wide_as_the_machine_says() -> None:
 
 
 def test_buffers_come_back_and_are_used_again() -> None:
-    lease = Lease(torch.float32)
-    first, second = lease.take((3, 1237)), lease.take((3, 1237))
-    assert first.shape == (3, 1237)
-    places = {first.data_ptr(), second.data_ptr()}
+    first, second = Lease(3711, torch.float32), Lease(3711, torch.float32)
+    assert first.numbers.shape == (3711,)
+    places = {first.address, second.address}
     assert len(places) == 2
-    del lease, first, second
-    again = Lease(torch.float32)
-    other = Lease(torch.float64).take((3, 1237))
-    assert {again.take((1237, 3)).data_ptr(), again.take((3711,)).data_ptr()} == places
-    assert other.data_ptr() not in places
+    del first, second
+    other = Lease(3711, torch.float64)
+    again = [Lease(3711, torch.float32) for _ in range(2)]
+    assert {lease.address for lease in again} == places
+    assert other.address not in places
 
 
 def test_a_lease_may_die_while_another_one_takes() -> None:
@@ -251,12 +250,11 @@ import gc, torch
 from comporta.kernels.cpu.memory import Lease
 gc.set_threshold(1)
 for i in range(3000):
-    lease = Lease(torch.float32)
-    lease.take((i % 7 + 1, 16))
+    lease = Lease(i % 7 * 16 + 16, torch.float32)
     cycle = [lease]
     cycle.append(cycle)
     del lease, cycle
-    Lease(torch.float32).take((i % 5 + 1, 16))
+    Lease(i % 5 * 16 + 16, torch.float32)
 """
 
 
@@ -264,7 +262,7 @@ def test_memory_that_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buffers of ever new sizes do not pile up."""
     monkeypatch.setattr(memory, "_KEPT_BYTES", 100_000)
     for size in range(1, 300):
-        Lease(torch.float64).take((size, 101))
+        Lease(size * 101, torch.float64)
     gc.collect()
     waiting = [flat for flats in memory._free.values() for flat in flats]
     assert sum(flat.nbytes for flat in waiting) == memory._free_bytes <= 100_000
@@ -272,13 +270,14 @@ def test_memory_that_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_depends_on_what_memory_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every buffer is handed out full of NaN, and nothing that was not written is ever read."""
-    genuine = Lease.take
+    genuine = Lease.__init__
 
-    def poisoned(self: Lease, *args: object) -> torch.Tensor:
-        return genuine(self, *args).fill_(torch.nan)  # type: ignore[arg-type]
+    def poisoned(self: Lease, count: int, dtype: torch.dtype) -> None:
+        genuine(self, count, dtype)
+        self.numbers.fill_(torch.nan)
 
     clean = {name: problems.solve(problem, "cpu") for name, problem in _samples()}
-    monkeypatch.setattr(Lease, "take", poisoned)
+    monkeypatch.setattr(Lease, "__init__", poisoned)
     for name, problem in _samples():
         problems.assert_same_bits(problems.solve(problem, "cpu"), clean[name])
         with torch.no_grad():

@@ -2,5 +2,6 @@
 
 from comporta.kernels.backend import BACKENDS, Choice, choose, run, use
 from comporta.kernels.program import Program, compile_cell
+from comporta.kernels.weights import Weights
 
-__all__ = ["BACKENDS", "Choice", "Program", "choose", "compile_cell", "run", "use"]
+__all__ = ["BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "use"]

@@ -17,6 +17,7 @@ from torch import Tensor
 from comporta.errors import BackendError, ShapeError, nearest
 from comporta.kernels import cpu, reference
 from comporta.kernels.program import Program
+from comporta.kernels.weights import Weights
 
 BACKENDS = {"reference": reference.run, "cpu": cpu.run}
 _asked: ContextVar[str | None] = ContextVar("comporta_backend", default=None)
@@ -60,7 +61,11 @@ def choose(
     Raises:
         BackendError: a backend was asked for with `use()` and cannot run this.
     """
-    obstacle = cpu.obstacle(program, x, state, weights)
+    return _choose(program, (x, *state, *Weights.of(weights).tensors))
+
+
+def _choose(program: Program, tensors: Sequence[Tensor]) -> Choice:
+    obstacle = cpu.obstacle(program, tensors)
     asked = _asked.get()
     if asked == "cpu" and obstacle:
         raise BackendError(f"the backend 'cpu' cannot run this: {obstacle}")
@@ -68,7 +73,8 @@ def choose(
         return Choice(asked, "asked for with comporta.kernels.use()")
     if obstacle:
         return Choice("reference", f"the fused CPU kernel cannot run this: {obstacle}")
-    return Choice("cpu", f"fused kernel, {x.dtype} on {cpu.describe()}".replace("torch.", ""))
+    dtype = str(tensors[0].dtype).removeprefix("torch.")
+    return Choice("cpu", f"fused kernel, {dtype} on {cpu.describe()}")
 
 
 def run(
@@ -86,7 +92,8 @@ def run(
         program: the step, from `compile_cell`.
         x: input (B, T, D).
         state: initial states, each (B, H), in the order of `program.states`.
-        weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,).
+        weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,); `Weights` where
+            several are stacked in one tensor.
         lengths: length of each row (B,), int64, each between 0 and T; None when all are T. Steps
             beyond a row's length leave its state alone and give the output 0; what x holds there
             must be finite.
@@ -98,16 +105,17 @@ def run(
     Raises:
         ShapeError: a tensor does not fit the program.
     """
-    _check(program, x, state, weights, lengths)
-    backend = BACKENDS[choose(program, x, state, weights).backend]
-    return backend(program, x, state, weights, lengths=lengths, reverse=reverse)
+    known = Weights.of(weights)
+    _check(program, x, state, known, lengths)
+    backend = BACKENDS[_choose(program, (x, *state, *known.tensors)).backend]
+    return backend(program, x, state, known, lengths=lengths, reverse=reverse)
 
 
 def _check(
     program: Program,
     x: Tensor,
     state: Sequence[Tensor],
-    weights: Mapping[str, Tensor],
+    weights: Weights,
     lengths: Tensor | None,
 ) -> None:
     if x.ndim != 3:
@@ -128,12 +136,13 @@ def _check(
         shape: tuple(letters[letter] for letter in shape) for shape in program.parameter_shapes
     }
     for name, shape in program.parameters:
-        if name not in weights:
+        if name not in weights.places:
             raise ShapeError(f"the weight {name} is missing")
-        if weights[name].shape != shapes[shape]:
+        found = weights.shape(name)
+        if found != shapes[shape]:
             raise ShapeError(
                 f"the weight {name} ({', '.join(shape)}) must have shape {shapes[shape]}; it has "
-                f"{tuple(weights[name].shape)}"
+                f"{found}"
             )
     if lengths is not None and lengths.shape != (batch,):
         raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")

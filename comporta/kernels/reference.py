@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from comporta.kernels.program import Program, Statement, previous
+from comporta.kernels.weights import Weights
 
 _Value = Tensor | float
 
@@ -51,6 +52,7 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
+    weights = Weights.of(weights).apart()
     states = {previous(name): value for name, value in zip(program.states, state, strict=True)}
     outputs: list[Tensor] = []
     order = range(x.shape[1])

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from comporta import cells
 from comporta.errors import ShapeError
-from comporta.kernels import Program, compile_cell
+from comporta.kernels import Program, Weights, compile_cell
 from comporta.nn import stack, weights
 from comporta.nn.checks import check_options, check_tensor
 from comporta.nn.lengths import pack_like, unpack
@@ -78,7 +78,7 @@ class PackedLayer(nn.Module):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The packed parameters, one list for each layer and direction."""
-        return [list(packed.values()) for packed in self._packed()]
+        return self._packed()
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
         """The weights of one layer by the names of the equations.
@@ -96,7 +96,7 @@ class PackedLayer(nn.Module):
         place = stack.position(
             layer, direction, num_layers=self.num_layers, bidirectional=self.bidirectional
         )
-        return weights.unpack(self.mode, self._packed()[place])
+        return self._weights()[place].apart()
 
     def extra_repr(self) -> str:
         """The constructor's arguments, for printing."""
@@ -110,12 +110,16 @@ class PackedLayer(nn.Module):
         shown = f"{self.input_size}, {self.hidden_size}"
         return shown + "".join(f", {k}={v}" for k, (v, usual) in changed.items() if v != usual)
 
-    def _packed(self) -> list[dict[str, Tensor]]:
+    def _packed(self) -> list[list[Tensor]]:
         kinds = weights.packed_names(self.bias)
         return [
-            {kind: getattr(self, f"{kind}_l{suffix}") for kind in kinds}
+            [getattr(self, f"{kind}_l{suffix}") for kind in kinds]
             for suffix in stack.names(self.num_layers, self.bidirectional)
         ]
+
+    def _weights(self) -> list[Weights]:
+        names = weights.names(self.mode, self.bias)
+        return [Weights(packed, names) for packed in self._packed()]
 
     def _like(self) -> Tensor:
         """A parameter, for its dtype and device."""
@@ -189,9 +193,11 @@ class PackedLayer(nn.Module):
             self.program,
             rows,
             list(zip(*(state.unbind(0) for state in states), strict=True)),
-            [weights.unpack(self.mode, packed) for packed in self._packed()],
+            self._weights(),
             bidirectional=self.bidirectional,
             dropout=self.dropout if self.training else 0.0,
             lengths=lengths,
         )
+        if len(after) == 1:
+            return output, tuple([value.unsqueeze(0) for value in after[0]])
         return output, tuple(torch.stack(values) for values in zip(*after, strict=True))

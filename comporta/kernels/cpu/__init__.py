@@ -15,6 +15,7 @@ from comporta.kernels.cpu.backward import backward
 from comporta.kernels.cpu.call import Call
 from comporta.kernels.cpu.forward import forward
 from comporta.kernels.program import Program
+from comporta.kernels.weights import Names, Weights
 
 __all__ = ["describe", "obstacle", "run"]
 
@@ -24,11 +25,9 @@ def describe() -> str:
     return f"{8 * machine.vector_bytes()}-bit vectors"
 
 
-def obstacle(
-    program: Program, x: Tensor, state: Sequence[Tensor], weights: Mapping[str, Tensor]
-) -> str | None:
-    """Why the fused kernel cannot run a program on these tensors, or None."""
-    tensors = (x, *state, *weights.values())
+def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
+    """Why the fused kernel cannot run a program on these tensors, x first, or None."""
+    x = tensors[0]
     if not all(tensor.is_cpu for tensor in tensors):
         return f"the tensors are on {x.device}, not on the CPU"
     if x.dtype not in engine.BITS or len({tensor.dtype for tensor in tensors}) > 1:
@@ -52,12 +51,13 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
     x = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
-    tensors = [weights[name] for name, _ in program.parameters]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *tensors)):
+    stored = Weights.of(weights)
+    tensors = (x, *state, *stored.tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
-        output, *finals = layer(program, lengths, reverse, len(state), x, *state, *tensors)
+        output, *finals = layer(program, stored.names, lengths, reverse, *tensors)
         return output, tuple(finals)
-    call = Call(program, x, tuple(state), weights, lengths=lengths, reverse=reverse, training=False)
+    call = Call(program, x, state, stored, lengths=lengths, reverse=reverse, training=False)
     return forward(call)
 
 
@@ -65,56 +65,58 @@ class _Layer(torch.autograd.Function):
     """A layer in autograd's graph. Differentiated twice, it is computed by the reference."""
 
     @staticmethod
-    def forward(ctx: Any, program: Program, lengths: Tensor | None, reverse: bool,
-                states: int, *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
-        call = _Layer.call(program, lengths, reverse, states, tensors)
+    def forward(ctx: Any, program: Program, names: Names, lengths: Tensor | None, reverse: bool,
+                *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
+        call = _Layer.call(program, names, lengths, reverse, tensors)
         output, finals = forward(call)
         ctx.save_for_backward(*tensors)
-        ctx.call, ctx.states = call, states
+        ctx.call = call
         ctx.set_materialize_grads(False)
         # The call keeps memory, not tensors: autograd checks those it saved for later changes.
         return output, *finals
 
     @staticmethod
-    def call(program: Program, lengths: Tensor | None, reverse: bool, states: int,
+    def call(program: Program, names: Names, lengths: Tensor | None, reverse: bool,
              tensors: Sequence[Tensor]) -> Call:  # fmt: skip
-        names = [name for name, _ in program.parameters]
-        weights = dict(zip(names, tensors[1 + states :], strict=True))
-        state = tuple(tensors[1 : 1 + states])
-        return Call(
-            program, tensors[0], state, weights, lengths=lengths, reverse=reverse, training=True
-        )
+        x, state, weights = _sorted(program, names, tensors)
+        return Call(program, x, state, weights, lengths=lengths, reverse=reverse, training=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         call: Call = ctx.call
         if torch.is_grad_enabled():
-            return (None, None, None, None, *_differentiable(call, tensors, gradients, ctx.states))
+            return (None, None, None, None, *_differentiable(call, tensors, gradients))
         if call.spent:
             # The graph is walked a second time: what was kept has to be computed again.
             call = ctx.call = _Layer.call(
-                call.program, call.lengths, call.reverse, ctx.states, tensors
+                call.program, call.weights.names, call.lengths, call.sizes.reverse, tensors
             )
             forward(call)
         found = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[4])
-        weights = [found.weights[name] for name, _ in call.program.parameters]
-        return (None, None, None, None, found.x, *found.state, *weights)
+        return (None, None, None, None, found.x, *found.state, *found.weights)
+
+
+def _sorted(
+    program: Program, names: Names, tensors: Sequence[Tensor]
+) -> tuple[Tensor, Sequence[Tensor], Weights]:
+    """x, the states and the weights among all tensors of a layer."""
+    x, *others = tensors
+    states = len(program.states)
+    return x, others[:states], Weights(others[states:], names)
 
 
 def _differentiable(
-    call: Call, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], states: int
+    call: Call, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The gradients of a layer as functions that can themselves be differentiated."""
-    names = [name for name, _ in call.program.parameters]
     # One may have been computed from another (a state from the weights, chunk after chunk): the
     # gradient of each stops at its own view, or that path would be counted here and upstream.
     views = [tensor.view_as(tensor) for tensor in tensors]
-    weights = dict(zip(names, views[1 + states :], strict=True))
+    x, state, weights = _sorted(call.program, call.weights.names, views)
     output, finals = reference.run(
-        call.program, views[0], views[1 : 1 + states], weights,
-        lengths=call.lengths, reverse=call.reverse,
-    )  # fmt: skip
+        call.program, x, state, weights, lengths=call.lengths, reverse=call.sizes.reverse
+    )
     pairs = [(y, g) for y, g in zip((output, *finals), gradients, strict=True) if g is not None]
     wanted = [view for view in views if view.requires_grad]
     found = iter(

@@ -8,32 +8,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
-from comporta.kernels.cpu import engine, threads
-from comporta.kernels.cpu.call import Call, Fields
-from comporta.kernels.cpu.engine import Jobs
-from comporta.kernels.cpu.layout import (
-    Window,
-    matrix_order,
-    product_gradients,
-    vector_totals,
-)
+from comporta.kernels.cpu import engine
+from comporta.kernels.cpu.call import Call, Fields, Sizes, ends, side_by_side
+from comporta.kernels.cpu.forward import MOVE, PLANS
+from comporta.kernels.cpu.forward import plan as forward_plan
+from comporta.kernels.cpu.layout import Window, product_gradients, vector_totals
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
-from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK
+from comporta.kernels.cpu.memory import Lease
+from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
+from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
 from comporta.kernels.gradient import differentiate
 from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
+from comporta.kernels.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """Gradients of all inputs of a layer; None where it was not wanted."""
+    """Gradients of all inputs of a layer, the weights as they are stored."""
 
     x: Tensor | None
     state: tuple[Tensor, ...]
-    weights: dict[str, Tensor]
+    weights: list[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outer:
+    """The gradients of a group's matrices as one product over all rows and steps.
+
+    Attributes:
+        shape: of the product: the sections of the group's gradients, padded to whole tiles, and the
+            numbers of its operand, padded to whole vectors.
+        rows: for each matrix the first row of its gradient.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    rows: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the runs of the same sizes have in common; the tasks in their order."""
+
+    scratch: int
+    outers: tuple[_Outer, ...]
+    pack: Task
+    loop: Task
+    sums: Task
+    totals: Task
+    x: Task | None
 
 
 def backward(
@@ -47,150 +76,191 @@ def backward(
         d_state: gradients of the last states, each (B, H), or None for zero.
         wants_x: whether the gradient of x is computed.
     """
-    totals, d_first = _run_loop(call, d_output, d_state)
-    call.spent = True
-    summed = dict(zip(vector_totals(call.program), totals.unbind(), strict=True))
-    vectors = differentiate(call.program).vectors
-    weights = {vector: summed[gradient] for vector, gradient in vectors.items()}
-    _matrices(call, weights)
-    return Gradients(_input(call) if wants_x else None, d_first, weights)
-
-
-def _run_loop(
-    call: Call, d_output: Tensor | None, d_state: Sequence[Tensor | None]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The adjoint's time loop: gradients of the vectors, a row each, and of the first states."""
-    batch, hidden = call.batch, call.hidden
-    assert call.states is not None
+    sizes, x = call.sizes, call.x
     assert call.kept is not None
-    assert call.vectors is not None
     assert not call.spent
-    kernel = engine.backward_kernel(call.program, call.bits)
-    sections, width = kernel.step.sections, call.width
-    fields = Fields(call)
-    fields.sequence("state", call.states)
-    fields.sequence("kept", call.kept)
-    incoming = _padded_gradient(call, d_output)
-    fields.place("output", *call.in_order(incoming))
-    fields.place("vector", call.vectors.data_ptr(), 0, 0)
-    following = call.take(batch, sections["next"] * width).zero_()
-    for i, gradient in enumerate(d_state):
-        if gradient is not None:
-            following[:, i * width : i * width + hidden] = gradient
-    fields.rows("next", following)
-    totals = call.take(-(-batch // ROWS_PER_TOTAL), sections["total"] * width).zero_()
-    fields.rows("total", totals)
-    fields.rows("passing", call.take(batch, sections["passing"] * width))
-    adjoint, windows = differentiate(call.program), kernel.step.windows or ()
-    results = [call.take(batch, width).zero_() for _ in adjoint.groups]
-    jobs, work = call.products.jobs(PACK), 0
-    for i, group in enumerate(adjoint.groups):
-        fields.rows(f"product{i}", results[i])
-        packed = _stacked(call, group, windows[i], width, jobs)
-        fields.packed(f"product{i}", packed)
-        work += packed.numel()
-    jobs.run(work)
-    threads.run(kernel.bind(fields.values), call.parts())
-    first = []
-    for i, state in enumerate(call.program.states):
-        total = following[:, i * width : i * width + hidden].clone()
-        for group, result in zip(adjoint.groups, results, strict=True):
-            if adjoint.carries[state][1:] == group.results:
-                total += result[:, :hidden]
-        first.append(total)
-    summed = totals.sum(0).view(-1, width)[:, :hidden].contiguous()
-    return summed, tuple(first)
+    zeros = x.new_zeros(sizes.width) if d_output is None or None in d_state else None
+    arriving = [_or(gradient, zeros, (sizes.batch, sizes.hidden)) for gradient in d_state]
+    if sizes.batch * sizes.time == 0:
+        return _nothing_ran(call, arriving, wants_x=wants_x)
+    incoming = _whole_vectors(call, d_output, zeros)
+    made = _plan(sizes, (incoming.stride(0), incoming.stride(1)), wants_x)
+    scratch = Lease(made.scratch, x.dtype)
+    before = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
+    outers = [x.new_empty(outer.shape) for outer in made.outers]
+    weights: list[Tensor | None] = [
+        x.new_empty(tensor.shape) if tensor.ndim == 1 else None for tensor in call.weights.tensors
+    ]
+    d_x = call.fresh(sizes.padded(sizes.depth)) if wants_x else None
+    given = {
+        **call.given, **ends("before", before), **ends("after", arriving),
+        "kept": call.kept.address, "scratch": scratch.address, "output": incoming.data_ptr(),
+        "d_x": 0 if d_x is None else d_x.data_ptr(),
+    }  # fmt: skip
+    for outer, tensor in zip(made.outers, outers, strict=True):
+        given[outer.name] = tensor.data_ptr()
+    for i, vector in enumerate(weights):
+        if vector is not None:
+            given[f"vector {i}"] = vector.data_ptr()
+    made.pack.run(given)
+    call.run(made.loop, given)
+    call.spent = True
+    for task in (made.sums, made.totals, made.x):
+        if task is not None:
+            task.run(given)
+    if d_x is not None and d_x.shape[2] != sizes.depth:
+        d_x = d_x[..., : sizes.depth].contiguous()
+    matrices = _cut(call, made.outers, outers)
+    return Gradients(d_x, before, [
+        _together(names, matrices) if vector is None else vector
+        for vector, names in zip(weights, call.weights.names, strict=True)
+    ])  # fmt: skip
 
 
-def _padded_gradient(call: Call, d_output: Tensor | None) -> Tensor:
+def _or(given: Tensor | None, zeros: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """A gradient with the numbers of a row side by side; None is zero."""
+    if given is not None:
+        return side_by_side(given)
+    assert zeros is not None
+    return zeros[: shape[-1]].expand(shape)
+
+
+def _whole_vectors(call: Call, d_output: Tensor | None, zeros: Tensor | None) -> Tensor:
     """The output's gradient as the kernel reads it: whole vectors, numbers side by side."""
-    hidden = call.hidden
-    if d_output is not None and d_output.stride(2) == 1 and hidden == call.width:
-        return d_output
-    padded = call.sequence(call.time, call.width).zero_()
-    if d_output is not None:
-        padded[..., :hidden] = d_output
+    sizes = call.sizes
+    shape = (sizes.batch, sizes.time, sizes.width)
+    if d_output is None or sizes.width == sizes.hidden:
+        return _or(d_output, zeros, shape)
+    padded = call.fresh(sizes.width).zero_()
+    padded[..., : sizes.hidden] = d_output
     return padded
 
 
-def _stacked(call: Call, group: Group, window: Window, columns: int, jobs: Jobs) -> Tensor:
+def _nothing_ran(call: Call, d_state: Sequence[Tensor], *, wants_x: bool) -> Gradients:
+    """The gradients where there was no row, or no step."""
+    weights = [torch.zeros_like(tensor) for tensor in call.weights.tensors]
+    d_x = torch.zeros_like(call.x) if wants_x else None
+    return Gradients(d_x, tuple(gradient.clone() for gradient in d_state), weights)
+
+
+def _cut(call: Call, outers: Sequence[_Outer], products: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The gradient of each matrix, out of the products of its groups."""
+    weights: dict[str, Tensor] = {}
+    for outer, product in zip(outers, products, strict=True):
+        for name, first in outer.rows:
+            rows, columns = call.weights.shape(name)
+            gradient = product[first : first + rows, :columns]
+            weights[name] = weights[name] + gradient if name in weights else gradient
+    return weights
+
+
+def _together(names: Sequence[str], matrices: dict[str, Tensor]) -> Tensor:
+    """The gradients of matrices that are stored in one tensor."""
+    first, *others = [matrices[name] for name in names]
+    return torch.cat([first, *others]) if others else first.contiguous()
+
+
+@lru_cache(maxsize=PLANS)
+def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
+    """The plan of the backward pass, whose output's gradient has those strides."""
+    program, batch, width = sizes.program, sizes.batch, sizes.width
+    made = forward_plan(sizes)
+    kernel = engine.backward_kernel(program, sizes.bits)
+    sections, scratch = kernel.step.sections, sizes.memory("scratch")
+    fields = Fields(sizes)
+    fields.place("state", made.states)
+    fields.place("kept", made.kept)
+    fields.place("output", sizes.in_order(Buffer(Given("output"), *incoming)))
+    fields.place("vector", Buffer(made.vectors, 0, 0))
+    fields.place("next", scratch.rows((batch, sections["next"] * width)))
+    fields.place("passing", scratch.rows((batch, sections["passing"] * width)))
+    sets = -(-batch // ROWS_PER_TOTAL)
+    totals = scratch.rows((sets, sections["total"] * width))
+    fields.place("total", totals)
+    adjoint, gradients = differentiate(program), product_gradients(program)
+    pack = sizes.products.jobs(PACK)
+    for i, group in enumerate(adjoint.groups):
+        assert kernel.step.windows is not None
+        fields.place(f"product{i}", scratch.rows((batch, width)))
+        packed = _stacked(sizes, group, kernel.step.windows[i], sizes.hidden, scratch, pack)
+        fields.packed(f"product{i}", packed)
+    x = _input(sizes, made.kept, scratch, pack) if wants_x else None
+    sums = sizes.products.jobs(GEMM_SUM)
+    outers: list[_Outer] = []
+    plan = schedule(program)
+    for group, window in zip(
+        (plan.hoisted, *plan.groups), (gradients.hoisted, *gradients.groups), strict=True
+    ):
+        if group.matrices:
+            outers.append(_outer(sizes, group, window, f"outer{len(outers)}", sums))
+    vectors = sizes.products.jobs(SUM)
+    section = {name: i for i, name in enumerate(vector_totals(program))}
+    places = Weights([], sizes.weights).places
+    for name, gradient in adjoint.vectors.items():
+        source = totals.base.after(section[gradient] * width * sizes.real.bytes)
+        place, above, _ = places[name]
+        target = Given(f"vector {place}", above * sizes.hidden * sizes.real.bytes)
+        vectors.add(source, totals.row, sets, target, sizes.hidden, work=sets * width)
+    return _Plan(
+        scratch=scratch.bytes // sizes.real.bytes,
+        outers=tuple(outers),
+        pack=pack.task(),
+        loop=Task(kernel.code, Table(fields.values[f] for f in kernel.fields), sizes.parts),
+        sums=sums.task(),
+        totals=vectors.task(),
+        x=x,
+    )
+
+
+def _stacked(
+    sizes: Sizes, group: Group, window: Window, columns: int, memory: Memory, jobs: Jobs
+) -> Given:
     """The matrices of a group above one another, in the order of the gradients they multiply."""
-    width = call.width
-    depth = len(group.matrices) * width
-    packed = call.take(depth * columns)
-    if width != call.hidden:
-        packed.zero_()
-    for section, name in matrix_order(group, window):
-        matrix = call.weights[name]
-        to_k, to_n = matrix.stride()
-        jobs.add(packed.data_ptr(), depth, columns // call.lanes, matrix.data_ptr(), to_k, to_n,
-                 section * width, 0, *matrix.shape)  # fmt: skip
+    depth, wide = len(group.matrices) * sizes.width, sizes.padded(columns)
+    packed = memory.take(depth, wide)
+    for section, name in zip(window.sections, group.matrices, strict=True):
+        place, (to_k, to_n) = sizes.places[name]
+        jobs.add(packed, depth, wide // sizes.real.lanes, place, to_k, to_n,
+                 section * sizes.width, 0, sizes.hidden, columns, sizes.width,
+                 work=MOVE * sizes.width * wide)  # fmt: skip
     return packed
 
 
-def _matrices(call: Call, weights: dict[str, Tensor]) -> None:
-    """The gradients of the matrices, sums over steps and rows of d (operand)^T."""
-    plan, gradients = schedule(call.program), product_gradients(call.program)
-    windows = (gradients.hoisted, *gradients.groups)
-    found: list[tuple[str, Tensor]] = []
-    jobs, work = call.products.jobs(GEMM_SUM), 0
-    for group, window in zip((plan.hoisted, *plan.groups), windows, strict=True):
-        operand = _operand(call, group)
-        for section, name in matrix_order(group, window):
-            gradient = _outer_sum(call, window.start + section, operand, name, jobs)
-            found.append((name, gradient))
-            work += call.batch * call.time * gradient.numel()
-    jobs.run(work)
-    for name, padded in found:
-        rows, columns = call.weights[name].shape
-        gradient = padded[:rows, :columns].contiguous()
-        weights[name] = weights[name] + gradient if name in weights else gradient
-
-
-def _operand(call: Call, group: Group) -> tuple[int, int, int]:
-    """(address, row stride, step stride) of what the matrices of a group are applied to."""
-    name = group.operands[0]
+def _operand(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
+    """Where the matrices of a group find what they are applied to, and how many numbers it has."""
+    name, made = group.operands[0], forward_plan(sizes)
     if name == "x":
-        return call.in_order(call.x)
-    assert call.states is not None
-    assert call.kept is not None
-    readable = {previous(state): (i, 0) for i, state in enumerate(call.program.states)}
-    readable |= {state: (i, 1) for i, state in enumerate(call.program.states)}
-    if name in readable:
-        section, slot = readable[name]
-        buffer = call.states[:, slot:, section * call.width :]
-    else:
-        section = differentiate(call.program).saved.index(name)
-        buffer = call.kept[:, :, section * call.width :]
-    return buffer.data_ptr(), buffer.stride(0), buffer.stride(1)
+        return sizes.in_order(Buffer(Given("x"), *sizes.x)), sizes.depth
+    section_bytes = sizes.width * sizes.real.bytes
+    states = sizes.program.states
+    if name in (*states, *map(previous, states)):
+        base, row, step = made.states
+        section = [*states, *map(previous, states)].index(name) % len(states)
+        later = step * sizes.real.bytes if name in states else 0
+        return Buffer(base.after(section * section_bytes + later), row, step), sizes.hidden
+    base, row, step = made.kept
+    section = differentiate(sizes.program).saved.index(name)
+    return Buffer(base.after(section * section_bytes), row, step), sizes.hidden
 
 
-def _outer_sum(
-    call: Call, section: int, operand: tuple[int, int, int], name: str, jobs: Jobs
-) -> Tensor:
-    """The sum over rows and steps of the outer products of a section of `kept` and an operand.
-
-    It is computed when the jobs are run. Its rows are padded to tiles, its columns to vectors.
-    """
-    assert call.kept is not None
-    rows, columns = call.weights[name].shape
-    wide = call.padded(columns)
-    result = call.x.new_empty(-(-rows // 8) * 8, wide)
-    if call.batch * call.time == 0:
-        return result.zero_()
-    address, right_row, right_step = operand
+def _outer(sizes: Sizes, group: Group, window: Window, name: str, jobs: Jobs) -> _Outer:
+    """The sum over rows and steps of the outer products of a window of `kept` and an operand."""
+    kept, (operand, columns) = forward_plan(sizes).kept, _operand(sizes, group)
+    wide = sizes.padded(columns)
+    rows = len(window.sections) * sizes.width
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
-        (call.batch, call.kept.stride(0), right_row), (call.time, call.kept.stride(1), right_step)
+        (sizes.batch, kept.row, operand.row), (sizes.time, kept.step, operand.step)
     )
-    size = call.x.element_size()
-    base = call.kept.data_ptr() + section * call.width * size
-    # Parts of the rows are jobs of their own, so that threads have something to share.
-    half = -(-rows // 16) * 8
-    for first in range(0, rows, half):
-        jobs.add(base + first * size, left, left_outer, address, right, right_outer, columns,
-                 result.data_ptr() + first * wide * size, wide, min(half, rows - first), inner,
-                 outer)  # fmt: skip
-    return result
+    base = kept.base.after(window.start * sizes.width * sizes.real.bytes)
+    # Each thread computes some rows of every product.
+    part = -(-rows // (8 * sizes.threads)) * 8
+    for first in range(0, rows, part):
+        shift, count = first * sizes.real.bytes, min(part, rows - first)
+        jobs.add(base.after(shift), left, left_outer, operand.base, right, right_outer, columns,
+                 Given(name, shift * wide), wide, count, inner, outer,
+                 work=count * inner * outer * wide)  # fmt: skip
+    firsts = [section * sizes.width for section in window.sections]
+    return _Outer(name, (-(-rows // 8) * 8, wide), tuple(zip(group.matrices, firsts, strict=True)))
 
 
 def _nest(
@@ -203,34 +273,28 @@ def _nest(
     return (one, other) if one[0] > other[0] else (other, one)
 
 
-def _input(call: Call) -> Tensor:
+def _input(sizes: Sizes, kept: Buffer, memory: Memory, pack: Jobs) -> Task:
     """The gradient of x: one product of the gradients of its products."""
-    assert call.kept is not None
-    batch, time = call.batch, call.time
-    plan, window = schedule(call.program), product_gradients(call.program).hoisted
-    wide, width, size = call.padded(call.depth), call.width, call.x.element_size()
-    result = call.sequence(time, wide, fresh=True)
-    if batch * time == 0:
-        return result[..., : call.depth]
-    pack = call.products.jobs(PACK)
-    packed = _stacked(call, plan.hoisted, window, wide, pack)
-    pack.run(packed.numel())
-    depth = len(plan.hoisted.matrices) * width
-    base = call.kept.data_ptr() + window.start * width * size
-    target, to_row, to_step = call.in_order(result)
+    group, window = schedule(sizes.program).hoisted, product_gradients(sizes.program).hoisted
+    wide = sizes.padded(sizes.depth)
+    packed = _stacked(sizes, group, window, sizes.depth, memory, pack)
+    depth = len(group.matrices) * sizes.width
+    base = kept.base.after(window.start * sizes.width * sizes.real.bytes)
+    target = sizes.in_order(Buffer(Given("d_x"), *sizes.dense(sizes.time, wide)))
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
-        (batch, call.kept.stride(0), to_row), (time, call.kept.stride(1), to_step)
+        (sizes.batch, kept.row, target.row), (sizes.time, kept.step, target.step)
     )
-    jobs = call.products.jobs(GEMM_EACH)
+    jobs = sizes.products.jobs(GEMM_EACH)
     # The longer loop is cut into parts for the threads.
-    along = outer if outer > 1 else inner
-    part = -(-along // 16) * 8
+    cuts_outer = outer > 1
+    along, unit = (outer, 1) if cuts_outer else (inner, 8)
+    part = -(-along // (unit * sizes.threads)) * unit
     for first in range(0, along, part):
         count = min(part, along - first)
-        shift_left, shift_right = (left_outer, right_outer) if outer > 1 else (left, right)
-        jobs.add(base + first * shift_left * size, left, left_outer, packed.data_ptr(),
-                 target + first * shift_right * size, right, right_outer,
-                 inner if outer > 1 else count, depth, count if outer > 1 else 1,
-                 wide // call.lanes)  # fmt: skip
-    jobs.run(batch * time * depth * wide)
-    return result if wide == call.depth else result[..., : call.depth].contiguous()
+        left_shift = first * (left_outer if cuts_outer else left) * sizes.real.bytes
+        right_shift = first * (right_outer if cuts_outer else right) * sizes.real.bytes
+        rows, repeats = (inner, count) if cuts_outer else (count, 1)
+        jobs.add(base.after(left_shift), left, left_outer, packed, target.base.after(right_shift),
+                 right, right_outer, rows, depth, repeats, wide // sizes.real.lanes,
+                 work=rows * repeats * depth * wide)  # fmt: skip
+    return jobs.task()

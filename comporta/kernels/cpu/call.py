@@ -1,4 +1,4 @@
-"""One run of a layer: its sizes, its memory, and the table of fields its kernels read.
+"""One run of a layer: what its plan depends on, its tensors and its memory.
 
 Kernels see the direction of time as the sign of a stride: a reversed layer reads x from its last
 step on, and what a kernel writes for itself is in the order of its own steps.
@@ -6,141 +6,248 @@ step on, and what a kernel writes for itself is in the order of its own steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
-from comporta.kernels.cpu import engine, threads
+from comporta.kernels.cpu import engine
+from comporta.kernels.cpu.emit import Real
+from comporta.kernels.cpu.engine import Products
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease
+from comporta.kernels.cpu.table import Buffer, Entry, Given, Memory, Task
+from comporta.kernels.cpu.threads import Part, split
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
+from comporta.kernels.weights import Names, Weights
 
 # A team is worth its meetings where no core could keep the weights near, and for few rows a thread.
 _WEIGHTS_OF_A_TEAM = 4 << 20
 _ROWS_OF_A_TEAM = 8
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What a run's plan depends on: everything but addresses and numbers.
+
+    Attributes:
+        batch, time, depth, hidden: B, T, D, H.
+        bits: of a number.
+        x: strides of rows and steps of the input.
+        weights: the names of the parameters in each tensor that holds some.
+        strides: the strides of these tensors.
+        training: whether a backward pass will follow.
+        reverse: whether time runs from the last step to the first.
+        whole: whether every row takes part in all steps.
+        threads: how many torch may use.
+    """
+
+    program: Program
+    batch: int
+    time: int
+    depth: int
+    hidden: int
+    bits: int
+    x: tuple[int, int]
+    weights: Names
+    strides: tuple[tuple[int, ...], ...]
+    training: bool
+    reverse: bool
+    whole: bool
+    threads: int
+
+    @cached_property
+    def products(self) -> Products:
+        """The matrix products of this number type."""
+        return engine.products(self.bits)
+
+    @property
+    def real(self) -> Real:
+        """The number type."""
+        return self.products.real
+
+    @cached_property
+    def width(self) -> int:
+        """The hidden size padded to whole vectors: the size of a section."""
+        return self.padded(self.hidden)
+
+    @property
+    def batch_major(self) -> bool:
+        """Whether the steps of one sequence lie side by side in memory, as they do in x."""
+        return self.x[0] >= self.x[1]
+
+    def padded(self, size: int) -> int:
+        """A size rounded up to whole vectors."""
+        return -(-size // self.real.lanes) * self.real.lanes
+
+    def memory(self, name: str) -> Memory:
+        """Memory to be laid out for these numbers."""
+        return Memory(name, self.real.bytes)
+
+    def dense(self, slots: int, columns: int) -> tuple[int, int]:
+        """Strides of rows and steps of a dense (B, slots, columns) in the memory order of x."""
+        if self.batch_major:
+            return slots * columns, columns
+        return columns, self.batch * columns
+
+    def sequence(self, memory: Memory, slots: int, columns: int) -> Buffer:
+        """Room for a (B, slots, columns) in the memory order of x."""
+        return Buffer(memory.take(self.batch, slots, columns), *self.dense(slots, columns))
+
+    def in_order(self, buffer: Buffer) -> Buffer:
+        """A (B, T, ...) tensor of the caller's, from the first step in the order of time."""
+        if not self.reverse:
+            return buffer
+        last = (self.time - 1) * buffer.step * self.real.bytes
+        return Buffer(buffer.base.after(last), buffer.row, -buffer.step)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[Given, tuple[int, ...]]]:
+        """For each parameter where it stands, and its strides."""
+        found = {}
+        for i, (names, strides) in enumerate(zip(self.weights, self.strides, strict=True)):
+            for above, name in enumerate(names):
+                plus = above * self.hidden * strides[0] * self.real.bytes
+                found[name] = Given(f"weight {i}", plus), strides
+        return found
+
+    @cached_property
+    def team(self) -> int:
+        """How many threads share every product; 1 when each runs rows of its own.
+
+        A team pays where few rows meet many weights: it reads every weight once for all rows.
+        """
+        products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
+        bytes_of_weights = products * self.hidden * self.width * self.real.bytes
+        few_rows = self.batch <= _ROWS_OF_A_TEAM * self.threads
+        return self.threads if bytes_of_weights >= _WEIGHTS_OF_A_TEAM and few_rows else 1
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """What each thread runs of the time loop: rows of the batch, or its part in a team."""
+        if self.team > 1:
+            return [(part, part + 1) for part in range(self.team)]
+        products = len(self.program.matrices) * (self.depth + self.hidden) // 2
+        work = self.batch * self.time * self.hidden * products
+        return split(self.batch, ROWS_PER_TOTAL, work)
+
+
 class Call:
     """One run of a layer, from its tensors to what the backward pass will need.
 
     Attributes:
-        batch, time, depth, hidden: B, T, D, H.
-        width: the hidden size padded to whole vectors: the size of a section.
-        batch_major: whether the steps of one sequence lie side by side in memory, as they do in x.
-        products: the matrix products of this number type.
-        states: the states of all steps, (B, T + 1, ...), or of the last one where none is kept.
-        kept: what the forward kernel keeps for the backward one, (B, T, ...).
-        vectors: the vector parameters, a padded row each.
-        spent: whether the backward kernel has written over `kept`.
+        sizes: what the plans of this run depend on.
+        kept: what the forward kernel leaves for the backward one.
+        spent: whether the backward kernel has written over it.
+        given: the addresses of the call's tensors.
     """
 
     def __init__(
         self,
         program: Program,
         x: Tensor,
-        state: tuple[Tensor, ...],
-        weights: Mapping[str, Tensor],
+        state: Sequence[Tensor],
+        weights: Weights,
         *,
         lengths: Tensor | None,
         reverse: bool,
         training: bool,
     ) -> None:
-        self.program, self.x, self.state, self.weights = program, x, state, weights
-        self.lengths, self.reverse, self.training = lengths, reverse, training
-        self.batch, self.time, self.depth = x.shape
-        self.hidden = state[0].shape[1]
-        self.bits = engine.BITS[x.dtype]
-        self.products = engine.products(self.bits)
-        self.lanes = self.products.real.lanes
-        self.width = self.padded(self.hidden)
-        self.batch_major = x.stride(0) >= x.stride(1)
-        self.states: Tensor | None = None
-        self.kept: Tensor | None = None
-        self.vectors: Tensor | None = None
+        self.program, self.x, self.weights = program, x, weights
+        self.state, self.lengths = tuple(map(side_by_side, state)), lengths
+        batch, time, depth = x.shape
+        self.sizes = Sizes(
+            program=program,
+            batch=batch,
+            time=time,
+            depth=depth,
+            hidden=state[0].shape[1],
+            bits=engine.BITS[x.dtype],
+            x=(x.stride(0), x.stride(1)),
+            weights=weights.names,
+            strides=tuple([tensor.stride() for tensor in weights.tensors]),
+            training=training,
+            reverse=reverse,
+            whole=lengths is None,
+            threads=torch.get_num_threads(),
+        )
+        self.kept: Lease | None = None
         self.spent = False
-        self._lease = Lease(x.dtype)
+        self.given = {f"weight {i}": t.data_ptr() for i, t in enumerate(weights.tensors)}
+        self.given["x"] = x.data_ptr()
 
-    def padded(self, size: int) -> int:
-        """A size rounded up to whole vectors."""
-        return -(-size // self.lanes) * self.lanes
+    def fresh(self, columns: int) -> Tensor:
+        """A new tensor (B, T, columns) in the memory order of x, to be given away."""
+        batch, time = self.sizes.batch, self.sizes.time
+        if self.sizes.batch_major:
+            return self.x.new_empty(batch, time, columns)
+        return self.x.new_empty(time, batch, columns).transpose(0, 1)
 
-    def take(self, *shape: int) -> Tensor:
-        """A buffer that goes back when the call is forgotten; its content is arbitrary."""
-        return self._lease.take(shape)
+    def run(self, task: Task, given: Mapping[str, int]) -> None:
+        """Run the time loop, or what belongs to it, on the addresses of this call."""
+        starts, stops = _bounds(self)
+        meeting = (ctypes.c_int64 * 1)()
+        more = {
+            "starts": starts.data_ptr(),
+            "stops": stops.data_ptr(),
+            "meeting": ctypes.addressof(meeting),
+        }
+        task.run({**given, **more})
 
-    def sequence(self, slots: int, columns: int, *, fresh: bool = False) -> Tensor:
-        """A buffer (B, slots, columns) in the memory order of x; a fresh one may be given away."""
-        rows = self.batch
-        shape = (rows, slots, columns) if self.batch_major else (slots, rows, columns)
-        buffer = self.x.new_empty(shape) if fresh else self.take(*shape)
-        return buffer if self.batch_major else buffer.transpose(0, 1)
 
-    def in_order(self, sequence: Tensor) -> tuple[int, int, int]:
-        """(address of the first step, row stride, step stride) of a (B, T, ...) tensor of time."""
-        if not self.reverse:
-            return sequence.data_ptr(), sequence.stride(0), sequence.stride(1)
-        last = (sequence.shape[1] - 1) * sequence.stride(1) * sequence.element_size()
-        return sequence.data_ptr() + last, sequence.stride(0), -sequence.stride(1)
+def ends(name: str, tensors: Sequence[Tensor]) -> dict[str, int]:
+    """The addresses and row strides of the states at one end of time."""
+    given = {}
+    for i, tensor in enumerate(tensors):
+        given[f"{name}{i}"], given[f"{name}{i} row"] = tensor.data_ptr(), tensor.stride(0)
+    return given
 
-    def team(self) -> int:
-        """How many threads share every product; 1 when each runs rows of its own.
 
-        A team pays where few rows meet many weights: it reads every weight once for all rows.
-        """
-        threads_at_hand = torch.get_num_threads()
-        products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
-        bytes_of_weights = products * self.hidden * self.width * self.bits // 8
-        few_rows = self.batch <= _ROWS_OF_A_TEAM * threads_at_hand
-        return threads_at_hand if bytes_of_weights >= _WEIGHTS_OF_A_TEAM and few_rows else 1
+def side_by_side(tensor: Tensor) -> Tensor:
+    """The tensor with the numbers of a row side by side in memory."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
-    def parts(self) -> list[tuple[int, int]]:
-        """What each thread runs: rows of the batch, or its part in a team."""
-        team = self.team()
-        if team > 1:
-            return [(part, part + 1) for part in range(team)]
-        products = len(self.program.matrices) * (self.depth + self.hidden) // 2
-        work = self.batch * self.time * self.hidden * products
-        return threads.split(self.batch, ROWS_PER_TOTAL, work)
 
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """For each row the first step it takes part in, and the one after its last."""
-        first = torch.zeros(self.batch, dtype=torch.int64)
-        last = torch.full((self.batch,), self.time)
-        if self.lengths is None:
-            return first, last
-        lengths = self.lengths.to(torch.int64).contiguous()
-        return (self.time - lengths, last) if self.reverse else (first, lengths)
+def _bounds(call: Call) -> tuple[Tensor, Tensor]:
+    """For each row the first step it takes part in, and the one after its last."""
+    sizes = call.sizes
+    first, last = _all_steps(sizes.batch, sizes.time)
+    if call.lengths is None:
+        return first, last
+    lengths = call.lengths.to(torch.int64).contiguous()
+    return (sizes.time - lengths, last) if sizes.reverse else (first, lengths)
+
+
+@lru_cache(maxsize=128)
+def _all_steps(batch: int, time: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(batch, dtype=torch.int64), torch.full((batch,), time)
 
 
 class Fields:
-    """Collects the numbers of a kernel's table; holds on to the tensors they point into."""
+    """The fields of a kernel's table, by name."""
 
-    def __init__(self, call: Call) -> None:
-        starts, stops = call.bounds()
-        self.values = {
-            "team": call.team(), "rows": call.batch, "steps": call.time, "chunk": call.time,
-            "size": call.hidden, "width": call.width, "depth": call.depth,
-            "starts": starts.data_ptr(), "stops": stops.data_ptr(), "input.packed": 0,
+    def __init__(self, sizes: Sizes) -> None:
+        self.values: dict[str, Entry] = {
+            "team": sizes.team, "rows": sizes.batch, "steps": sizes.time, "chunk": sizes.time,
+            "size": sizes.hidden, "width": sizes.width, "depth": sizes.depth,
         }  # fmt: skip
-        meeting = torch.zeros(1, dtype=torch.int64)
-        self.values["meeting"] = meeting.data_ptr()
-        self.held = [starts, stops, meeting]
+        for name in ("starts", "stops", "meeting"):
+            self.values[name] = Given(name)
+        for i in range(len(sizes.program.states)):
+            for end in ("before", "after"):
+                self.values[f"{end}{i}.base"] = Given(f"{end}{i}")
+                self.values[f"{end}{i}.row"] = Given(f"{end}{i} row")
 
-    def place(self, name: str, base: int, row: int, time: int) -> None:
-        """Where a buffer stands: its address and the strides of its rows and steps."""
-        self.values |= {f"{name}.base": base, f"{name}.row": row, f"{name}.time": time}
+    def place(self, name: str, buffer: Buffer) -> None:
+        """Where a buffer stands."""
+        self.values |= {
+            f"{name}.base": buffer.base, f"{name}.row": buffer.row, f"{name}.time": buffer.step,
+        }  # fmt: skip
 
-    def sequence(self, name: str, buffer: Tensor) -> None:
-        """A buffer (B, slots, columns)."""
-        self.place(name, buffer.data_ptr(), buffer.stride(0), buffer.stride(1))
-
-    def rows(self, name: str, buffer: Tensor) -> None:
-        """A buffer (B, columns) that every step uses again."""
-        self.place(name, buffer.data_ptr(), buffer.stride(0), 0)
-
-    def packed(self, name: str, matrix: Tensor) -> None:
-        """A packed matrix of a group of products."""
-        self.values[f"{name}.packed"] = matrix.data_ptr()
-        self.held.append(matrix)
+    def packed(self, name: str, matrix: Given) -> None:
+        """Where the packed matrix of a group of products stands."""
+        self.values[f"{name}.packed"] = matrix

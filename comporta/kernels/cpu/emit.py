@@ -149,6 +149,20 @@ class Emitter:
         arguments = [pointer, align, self.first_lanes(count), self.real.splat(0.0)]
         return self.builder.call(self._declared(name, kinds), arguments)
 
+    def store_some(self, value: Value, pointer: Value, count: Value) -> None:
+        """The first `count` lanes of a vector, to any address."""
+        kinds = [self.real.vector, POINTER, I32, self._lanes_of(ir.IntType(1))]
+        name = f"llvm.masked.store.{self.real.suffix}.p0"
+        align = ir.Constant(I32, self.real.bytes)
+        arguments = [value, pointer, align, self.first_lanes(count)]
+        self.builder.call(self._declared(name, kinds, VOID), arguments)
+
+    def call_at(self, address: Value, kind: Any, arguments: Sequence[Value]) -> Value:
+        """Call the function of type `kind` at an address."""
+        target = self.builder.gep(address, [self.number(0)], source_etype=I64)
+        target.type = kind.as_pointer()  # llvmlite calls typed pointers only
+        return self.builder.call(target, arguments)
+
     def gather(self, pointer: Value, stride: Value, count: Value) -> Value:
         """`count` numbers, `stride` apart in memory, zeros in the other lanes."""
         offsets = self.builder.mul(self._lane_numbers(), self.spread(stride))
@@ -191,9 +205,9 @@ class Emitter:
     def _lanes_of(self, kind: Any) -> Any:
         return ir.VectorType(kind, self.real.lanes)
 
-    def _declared(self, name: str, kinds: Sequence[Any]) -> Value:
-        known = self.module.globals.get(name)
-        return known or ir.Function(self.module, ir.FunctionType(self.real.vector, kinds), name)
+    def _declared(self, name: str, kinds: Sequence[Any], result: Any = None) -> Value:
+        kind = ir.FunctionType(result or self.real.vector, kinds)
+        return self.module.globals.get(name) or ir.Function(self.module, kind, name)
 
     def store(self, value: Value, pointer: Value) -> None:
         """A vector, to any address."""

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-from comporta.kernels.cpu import engine, threads
-from comporta.kernels.cpu.call import Call, Fields
-from comporta.kernels.cpu.engine import Jobs
+from comporta.kernels.cpu import engine
+from comporta.kernels.cpu.call import Call, Fields, Sizes, ends
 from comporta.kernels.cpu.layout import steps_in_place
+from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.cpu.product import PACK
+from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
 from comporta.kernels.schedule import Group, schedule
 
 # The products of x for a chunk of steps should stay in the second-level cache beside the weights,
 # and have enough rows for the matrix product to run at full speed.
 _CHUNK_BYTES = 192 << 10
 _CHUNK_ROWS = 32
+# Moving one number takes about as long as so many multiply-adds.
+MOVE = 32
+PLANS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the runs of the same sizes have in common.
+
+    Attributes:
+        states: the states of all steps, (B, T + 1, ...), or of the last one where none is kept.
+        kept: what the forward kernel keeps for the backward one, (B, T, ...).
+        vectors: the vector parameters, a padded row each.
+        numbers: how many numbers these buffers hold together.
+        scratch: how many numbers the forward pass needs besides.
+        output: the output, where it is written with padded rows.
+        pack: copies the weights.
+        loop: runs the steps.
+    """
+
+    states: Buffer
+    kept: Buffer
+    vectors: Given
+    numbers: int
+    scratch: int
+    output: Buffer | None
+    pack: Task
+    loop: Task
 
 
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -27,96 +57,99 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         The output (B, T, H) and the states after the last step, each (B, H). What the backward
         pass needs stays in the call.
     """
-    time, hidden = call.time, call.hidden
-    kernel = engine.forward_kernel(call.program, call.bits, call.training)
-    sections, width = kernel.step.sections, call.width
-    parts = call.parts()
-    fields = Fields(call)
-    in_place = not call.training and steps_in_place(call.program)
-    call.states = _start(call, 1 if in_place else time + 1)
-    fields.place(
-        "state",
-        call.states.data_ptr(),
-        call.states.stride(0),
-        0 if in_place else call.states.stride(1),
-    )
-    call.kept = call.sequence(time, sections["kept"] * width)
-    fields.sequence("kept", call.kept)
-    output = call.sequence(time, width, fresh=True)
-    fields.place("output", *call.in_order(output))
-    fields.place("x", *call.in_order(call.x))
-    call.vectors = _vectors(call)
-    fields.place("vector", call.vectors.data_ptr(), 0, 0)
-    _place_products(call, fields, sections["input"] * width, parts)
+    sizes, x = call.sizes, call.x
+    made = plan(sizes)
+    call.kept = Lease(made.numbers, x.dtype)
+    scratch = Lease(made.scratch, x.dtype)
+    output = call.fresh(sizes.hidden)
+    finals = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
+    given = {
+        **call.given, **ends("before", call.state), **ends("after", finals),
+        "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
+    }  # fmt: skip
+    made.pack.run(given)
+    call.run(made.loop, given)
+    if made.output is not None:
+        output.copy_(view(made.output, scratch, output.shape))
+    return output, finals
+
+
+def view(buffer: Buffer, lease: Lease, shape: Sequence[int]) -> Tensor:
+    """A buffer (B, steps, columns) of leased memory as a tensor."""
+    numbers = lease.numbers
+    first = buffer.base.plus // numbers.element_size()
+    return numbers.as_strided(tuple(shape), (buffer.row, buffer.step, 1), first)
+
+
+@lru_cache(maxsize=PLANS)
+def plan(sizes: Sizes) -> Plan:
+    """The plan of the forward pass."""
+    program, time, width = sizes.program, sizes.time, sizes.width
+    kernel = engine.forward_kernel(program, sizes.bits, sizes.training)
+    sections = kernel.step.sections
+    stays, scratch = sizes.memory("kept"), sizes.memory("scratch")
+    fields = Fields(sizes)
+    in_place = not sizes.training and steps_in_place(program)
+    states = sizes.sequence(stays, 1 if in_place else time + 1, len(program.states) * width)
+    fields.place("state", Buffer(states.base, states.row, 0) if in_place else states)
+    kept = sizes.sequence(stays, time, sections["kept"] * width)
+    fields.place("kept", kept)
+    padded = sizes.sequence(scratch, time, width) if width != sizes.hidden else None
+    output = padded or Buffer(Given("output"), *sizes.dense(time, width))
+    fields.place("output", sizes.in_order(output))
+    fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
     for name in sections:
         if name.startswith(("product", "passing")):
-            fields.rows(name, call.take(call.batch, sections[name] * width))
-    threads.run(kernel.bind(fields.values), parts)
-    last = call.states[:, 0 if in_place else time]
-    finals = [last[:, i * width : i * width + hidden].clone() for i in range(len(call.state))]
-    return _without_padding(call, output), tuple(finals)
-
-
-def _start(call: Call, slots: int) -> Tensor:
-    """The buffer of states, with the initial ones in its first slot."""
-    width, hidden = call.width, call.hidden
-    states = call.sequence(slots, len(call.state) * width)
-    for i, value in enumerate(call.state):
-        states[:, 0, i * width : i * width + hidden] = value
-    return states
-
-
-def _place_products(call: Call, fields: Fields, columns: int, parts: list[tuple[int, int]]) -> None:
-    """The packed weights, and the buffer for the products of x in chunks of steps."""
-    plan = schedule(call.program)
-    jobs, work = call.products.jobs(PACK), 0
-    for name, group in (("input", plan.hoisted), *_named(plan.groups)):
-        packed = _side_by_side(call, group, jobs)
-        fields.packed(name, packed)
-        work += packed.numel()
-    jobs.run(work)
-    rows = call.batch if call.team() > 1 else max((b - a for a, b in parts), default=1)
-    fitting = _CHUNK_BYTES // max(1, rows * columns * call.x.element_size())
-    chunk = max(1, min(call.time, max(fitting, -(-_CHUNK_ROWS // max(1, rows)))))
+            fields.place(name, scratch.rows((sizes.batch, sections[name] * width)))
+    jobs = sizes.products.jobs(PACK)
+    vectors = _pack_vectors(sizes, stays, jobs)
+    fields.place("vector", Buffer(vectors, 0, 0))
+    arrangement = schedule(program)
+    fields.packed("input", _side_by_side(sizes, arrangement.hoisted, sizes.depth, scratch, jobs))
+    for i, group in enumerate(arrangement.groups):
+        fields.packed(f"product{i}", _side_by_side(sizes, group, sizes.hidden, scratch, jobs))
+    chunk = _chunk(sizes, sections["input"] * width)
     fields.values["chunk"] = chunk
-    inputs = call.take(chunk, call.batch, columns)
-    fields.place("input", inputs.data_ptr(), inputs.stride(1), inputs.stride(0))
+    columns = sections["input"] * width
+    inputs = scratch.take(chunk, sizes.batch, columns)
+    fields.place("input", Buffer(inputs, columns, sizes.batch * columns))
+    return Plan(
+        states=states,
+        kept=kept,
+        vectors=vectors,
+        numbers=stays.bytes // sizes.real.bytes,
+        scratch=scratch.bytes // sizes.real.bytes,
+        output=padded,
+        pack=jobs.task(),
+        loop=Task(kernel.code, Table(fields.values[f] for f in kernel.fields), sizes.parts),
+    )
 
 
-def _vectors(call: Call) -> Tensor:
-    """The vector parameters, a padded row each."""
-    names = call.program.vectors
-    stacked = call.take(len(names), call.width)
-    if call.width != call.hidden:
-        stacked.zero_()
-    if names:
-        torch.stack([call.weights[name] for name in names], out=stacked[:, : call.hidden])
-    return stacked
+def _chunk(sizes: Sizes, columns: int) -> int:
+    """For how many steps the products of x are computed at once."""
+    rows = sizes.batch if sizes.team > 1 else max((b - a for a, b in sizes.parts), default=1)
+    fitting = _CHUNK_BYTES // max(1, rows * columns * sizes.real.bytes)
+    return max(1, min(sizes.time, max(fitting, -(-_CHUNK_ROWS // max(1, rows)))))
 
 
-def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
-    return [(f"product{i}", group) for i, group in enumerate(groups)]
+def _pack_vectors(sizes: Sizes, memory: Memory, jobs: Jobs) -> Given:
+    """The vector parameters, a padded row each: side by side they are a matrix of depth 1."""
+    names = sizes.program.vectors
+    together = memory.take(len(names), sizes.width)
+    vectors = sizes.width // sizes.real.lanes
+    for i, name in enumerate(names):
+        place, (to_n,) = sizes.places[name]
+        jobs.add(together, 1, len(names) * vectors, place, 0, to_n, 0,
+                 i * vectors, 1, sizes.hidden, 1, work=MOVE * sizes.width)  # fmt: skip
+    return together
 
 
-def _side_by_side(call: Call, group: Group, jobs: Jobs) -> Tensor:
+def _side_by_side(sizes: Sizes, group: Group, depth: int, memory: Memory, jobs: Jobs) -> Given:
     """The matrices of a group as one packed matrix, a section of columns for each."""
-    width, lanes = call.width, call.lanes
-    depth = call.weights[group.matrices[0]].shape[1]
-    vectors = len(group.matrices) * width // lanes
-    packed = call.take(depth * vectors * lanes)
+    vectors = sizes.width // sizes.real.lanes
+    packed = memory.take(depth, len(group.matrices), sizes.width)
     for i, name in enumerate(group.matrices):
-        matrix = call.weights[name]
-        to_n, to_k = matrix.stride()
-        jobs.add(packed.data_ptr(), depth, vectors, matrix.data_ptr(), to_k, to_n, 0,
-                 i * width // lanes, depth, call.hidden)  # fmt: skip
+        place, (to_n, to_k) = sizes.places[name]
+        jobs.add(packed, depth, len(group.matrices) * vectors, place, to_k, to_n, 0, i * vectors,
+                 depth, sizes.hidden, depth, work=MOVE * depth * sizes.width)  # fmt: skip
     return packed
-
-
-def _without_padding(call: Call, output: Tensor) -> Tensor:
-    """The output (B, T, H), contiguous in the memory order of x."""
-    hidden = call.hidden
-    if hidden == call.width:
-        return output
-    if call.batch_major:
-        return output[..., :hidden].contiguous()
-    return output.transpose(0, 1)[..., :hidden].contiguous().transpose(0, 1)

@@ -17,13 +17,13 @@ row is cut into sections of the padded hidden size, one for each value:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from comporta.kernels.gradient import COMPARISONS, Adjoint, differentiate, from_next
 from comporta.kernels.program import Operand, Program, previous
-from comporta.kernels.schedule import Group, Phase, Schedule, schedule
+from comporta.kernels.schedule import Phase, Schedule, schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,8 +333,3 @@ def obstacle(program: Program) -> str | None:
         if statement.op == "product" and statement.args[1] in program.vectors:
             return f"{statement.args[0]} is applied to {statement.args[1]}, which is a parameter"
     return None
-
-
-def matrix_order(group: Group, window: Window) -> Iterable[tuple[int, str]]:
-    """(section, matrix) of a group."""
-    return zip(window.sections, group.matrices, strict=True)

@@ -25,6 +25,9 @@ ROWS_PER_TOTAL = 4
 # A function of no arguments, named so that `machine` can supply the system's own.
 REST = "comporta_rest"
 _TRIES_PER_REST = 4096
+# The caller's tensors for each state: before the first step and after the last one. On the way back
+# they are the gradients of these.
+ENDS = ("before", "after")
 _SIZES = ("team", "meeting", "rows", "steps", "chunk", "size", "width", "depth", "starts", "stops")
 
 
@@ -34,8 +37,10 @@ def field_names(step: Step) -> list[str]:
     buffers = [*step.sections, "x"] if step.windows is None else [*step.sections]
     for buffer in buffers:
         names += [f"{buffer}.base", f"{buffer}.row", f"{buffer}.time"]
+    for i in range(step.sections["state"]):
+        names += [f"{end}{i}.{field}" for end in ENDS for field in ("base", "row")]
     names += [f"{buffer}.packed" for buffer in step.sections if buffer.startswith("product")]
-    return [*names, "input.packed"]
+    return [*names, "input.packed"] if step.windows is None else names
 
 
 def build(name: str, step: Step, real: Real) -> ir.Module:
@@ -88,17 +93,63 @@ class _Loop:
 
     def forward(self) -> None:
         e, f = self.e, self.field
+        with e.loop(self.first, self.last) as b:
+            for i, place in enumerate(self.states("state")):
+                self.copy_in(f"before{i}", self.place(place, b, self.zero), b)
+        self.meet()
         with e.loop(self.zero, f["steps"], f["chunk"]) as self.chunk_start:
             count = e.smaller(f["chunk"], e.sub(f["steps"], self.chunk_start))
             self.project(count)
             self.meet()
             with e.loop(self.chunk_start, e.add(self.chunk_start, count)) as s:
                 self.phases(s)
+        with e.loop(self.first, self.last) as b:
+            for i, place in enumerate(self.states("state")):
+                self.copy_out(f"after{i}", [self.place(place, b, f["steps"])], b)
 
     def backward(self) -> None:
         e = self.e
+        made = [name for name in self.step.sections if name.startswith(("product", "total"))]
+        with e.loop(self.first, self.last) as b:
+            for i, place in enumerate(self.states("next")):
+                self.copy_in(f"after{i}", self.place(place, b, self.zero), b)
+            for name in made:
+                self.clear(self.row(name, b, self.zero), self.step.sections[name])
+        self.meet()
         with e.loop(self.zero, self.field["steps"]) as i:
             self.phases(e.sub(e.sub(self.field["steps"], 1), i))
+        arriving = [store for store in self.step.idle[0] if store.place.buffer == "next"]
+        with e.loop(self.first, self.last) as b:
+            for i, store in enumerate(arriving):
+                places = [self.step.reads[str(value)] for value in store.values]
+                self.copy_out(f"before{i}", [self.place(p, b, self.zero) for p in places], b)
+
+    def states(self, buffer: str) -> list[Place]:
+        """The sections of the states, or of their gradients."""
+        return [Place(buffer, i) for i in range(self.step.sections[buffer])]
+
+    def copy_in(self, name: str, target: Value, b: Value) -> None:
+        """A row of a tensor of the caller's, padded to whole vectors."""
+        e, size = self.e, self.field["size"]
+        source = e.at(self.field[f"{name}.base"], e.mul(b, self.field[f"{name}.row"]))
+        with e.loop(self.zero, self.field["width"], e.real.lanes) as j:
+            e.store(e.load_some(e.at(source, j), e.sub(size, j)), e.at(target, j))
+
+    def copy_out(self, name: str, sources: list[Value], b: Value) -> None:
+        """The sum of rows, to a row of a tensor of the caller's."""
+        e, size = self.e, self.field["size"]
+        target = e.at(self.field[f"{name}.base"], e.mul(b, self.field[f"{name}.row"]))
+        with e.loop(self.zero, size, e.real.lanes) as j:
+            total, *others = [e.load(e.at(source, j)) for source in sources]
+            for value in others:
+                total = e.builder.fadd(total, value)
+            e.store_some(total, e.at(target, j), e.sub(size, j))
+
+    def clear(self, row: Value, sections: int) -> None:
+        """Zeros in all sections of a row."""
+        e = self.e
+        with e.loop(self.zero, e.mul(self.field["width"], sections), e.real.lanes) as j:
+            e.store(e.real.splat(0.0), e.at(row, j))
 
     def phases(self, s: Value) -> None:
         group = 0

@@ -6,10 +6,8 @@ that nobody refers to any more are kept for the next call.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,30 +21,29 @@ _free_bytes = 0
 
 
 class Lease:
-    """Buffers in use by one call; they go back when the lease is dropped."""
+    """A buffer in use; it goes back when the lease is dropped.
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-        self._taken: list[Tensor] = []
+    Attributes:
+        numbers: the buffer, flat; its content is arbitrary.
+    """
 
-    def take(self, shape: Sequence[int]) -> Tensor:
-        """An uninitialized buffer of that shape."""
+    def __init__(self, count: int, dtype: torch.dtype) -> None:
         global _free_bytes
-        count = math.prod(shape)
         with _lock:
-            waiting = _free.get((count, self._dtype))
-            flat = waiting.pop() if waiting else None
-            if flat is not None:
-                _free_bytes -= flat.nbytes
-        if flat is None:
-            flat = torch.empty(count, dtype=self._dtype)
-        self._taken.append(flat)
-        return flat.view(tuple(shape))
+            waiting = _free.get((count, dtype))
+            found = waiting.pop() if waiting else None
+            if found is not None:
+                _free_bytes -= found.nbytes
+        self.numbers = torch.empty(count, dtype=dtype) if found is None else found
+
+    @property
+    def address(self) -> int:
+        """Where the buffer stands."""
+        return self.numbers.data_ptr()
 
     def __del__(self) -> None:
         with _lock:
-            for flat in self._taken:
-                _give_back(flat)
+            _give_back(self.numbers)
 
 
 def _give_back(flat: Tensor) -> None:

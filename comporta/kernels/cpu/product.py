@@ -17,15 +17,17 @@ from llvmlite import ir
 
 from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
 
-GEMM, GEMM_SUM, GEMM_EACH, PACK = "gemm", "gemm_sum", "gemm_each", "pack"
+GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
 # gemm(A, a_row, a_k, packed B, C, c_row, rows, depth, vectors, accumulate)
 GEMM_ARGUMENTS = [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
     GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, I64, I64, I64, I64],
     GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64],
-    PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64],
+    PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64, I64],
+    SUM: [POINTER, I64, I64, POINTER, I64],
 }
+JOBS = tuple(_JOBS)
 JOB_ARGUMENTS = [POINTER, I64, I64]
 # Steps and rows of C of one block of `gemm_sum`: a panel of B of that many steps fits the
 # first-level cache, the block of A the second.
@@ -61,12 +63,8 @@ def build(real: Real) -> ir.Module:
     _jobs(module, real, GEMM_SUM, _gemm_sum(module, real))
     _jobs(module, real, GEMM_EACH, _gemm_each(module, real, gemm))
     _jobs(module, real, PACK, _pack(module, real))
+    _jobs(module, real, SUM, _sum(module, real))
     return module
-
-
-def job_size(name: str) -> int:
-    """How many numbers one job of a function takes in its table."""
-    return len(_JOBS[name])
 
 
 def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> None:
@@ -309,11 +307,13 @@ def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
 def _pack(module: ir.Module, real: Real) -> ir.Function:
     """Copy one matrix B[k, n] into its place among the panels of a packed one.
 
-    pack(packed, depth, vectors, source, s_k, s_n, first_k, first_vector, k, n): `depth` and
-    `vectors` are the size of the packed matrix; missing columns of the last vector become 0.
+    pack(packed, depth, vectors, source, s_k, s_n, first_k, first_vector, k, n, rows): `depth` and
+    `vectors` are the size of the packed matrix; rows from k to `rows` and missing columns of the
+    last vector become 0.
     """
     e = Emitter(module, PACK, real, _JOBS[PACK], internal=True)
-    packed, depth, vectors, source, s_k, s_n, first_k, first_vector, count_k, count_n = e.arguments
+    (packed, depth, vectors, source, s_k, s_n, first_k, first_vector, count_k, count_n,
+     all_k) = e.arguments  # fmt: skip
     b, lanes = e.builder, real.lanes
     (_, _, _), (_, after_threes, _), (_, after_twos, _) = widths(e, vectors)
     zero = e.number(0)
@@ -341,5 +341,25 @@ def _pack(module: ir.Module, real: Real) -> ir.Function:
             with apart, e.loop(squares, count_k) as k:
                 e.store(e.gather(e.at(start, e.mul(k, s_k)), s_n, remaining),
                         e.at(to, e.mul(k, row)))  # fmt: skip
+        with e.loop(count_k, all_k) as k:
+            e.store(real.splat(0.0), e.at(to, e.mul(k, row)))
+    e.finish()
+    return e.function
+
+
+def _sum(module: ir.Module, real: Real) -> ir.Function:
+    """The sum of the rows of a matrix.
+
+    sum(source, row, rows, target, columns): the matrix has whole vectors of columns.
+    """
+    e = Emitter(module, SUM, real, _JOBS[SUM], internal=True)
+    source, row, rows, target, columns = e.arguments
+    total = e.reserve(real.lanes)
+    with e.loop(e.number(0), columns, real.lanes) as j:
+        e.store(real.splat(0.0), total)
+        with e.loop(e.number(0), rows) as i:
+            value = e.load(e.at(source, e.mul(i, row), j))
+            e.store(e.builder.fadd(e.load(total), value), total)
+        e.store_some(e.load(total), e.at(target, j), e.sub(columns, j))
     e.finish()
     return e.function

@@ -1,7 +1,7 @@
-"""Plain threads over compiled kernels, which run without the interpreter's lock.
+"""Threads over compiled kernels, which run without the interpreter's lock.
 
-The batch is split, not the step: every thread runs the whole time loop on its rows and never
-waits for another one.
+Torch's own threads do the work where they can be had (see `openmp`), helper threads of ours
+elsewhere.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 
+from comporta.kernels.cpu import openmp
+from comporta.kernels.cpu.machine import Code
+
 # Below this many multiply-adds waking a second thread costs more than it saves.
-_WORTH_A_THREAD = 2_000_000
-_Part = tuple[int, int]
+WORTH_A_THREAD = 2_000_000
+Part = tuple[int, int]
 
 
-def split(count: int, unit: int, work: int) -> list[_Part]:
+def split(count: int, unit: int, work: int) -> list[Part]:
     """Cut range(count) into one part for each thread.
 
     Args:
@@ -32,27 +36,30 @@ def split(count: int, unit: int, work: int) -> list[_Part]:
     [(0, 8), (8, 10)]
     """
     units = -(-count // unit)
-    threads = max(1, min(torch.get_num_threads(), units, work // _WORTH_A_THREAD))
+    threads = max(1, min(torch.get_num_threads(), units, work // WORTH_A_THREAD))
     # The larger parts first: the calling thread takes the first one and starts at once.
     cuts = [unit * -(-units * i // threads) for i in range(threads)] + [count]
     return [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
 
 
-def run(function: Callable[[int, int], None], parts: list[_Part]) -> None:
-    """Call function(first, last) for every part, each in a thread of its own."""
-    if not parts:
-        return
-    done: SimpleQueue[BaseException | None] = SimpleQueue()
+def run(code: Code, table: Any, parts: list[Part]) -> None:
+    """Call code(table, first, last) for every part, each in a thread of its own."""
+    if len(parts) > 1 and openmp.offers(len(parts)):
+        openmp.run(code.address, table, parts)
+    elif parts:
+        _run_with_helpers(code.call, table, parts)
+
+
+def _run_with_helpers(function: Callable[..., None], table: Any, parts: list[Part]) -> None:
+    done: SimpleQueue[None] = SimpleQueue()
     for part, worker in zip(parts[1:], _workers(len(parts) - 1), strict=True):
-        worker.put((function, part, done))
-    function(*parts[0])
+        worker.put((function, table, part, done))
+    function(table, *parts[0])
     for _ in parts[1:]:
-        error = done.get()
-        if error is not None:
-            raise error
+        done.get()
 
 
-_Task = tuple[Callable[[int, int], None], _Part, "SimpleQueue[BaseException | None]"]
+_Task = tuple[Callable[..., None], Any, Part, "SimpleQueue[None]"]
 _local = threading.local()
 
 
@@ -85,10 +92,6 @@ class _Helpers:
 
 def _serve(tasks: SimpleQueue[_Task | None]) -> None:
     while (task := tasks.get()) is not None:
-        function, part, done = task
-        try:
-            function(*part)
-        except BaseException as error:
-            done.put(error)
-        else:
-            done.put(None)
+        function, table, part, done = task
+        function(table, *part)
+        done.put(None)
