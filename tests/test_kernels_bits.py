@@ -261,7 +261,6 @@ def teams_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-@pytest.mark.usefixtures("whose_threads")
 @every_dtype
 @every_cell
 def test_a_team_gives_the_bits_of_one(
@@ -275,7 +274,7 @@ def test_a_team_gives_the_bits_of_one(
         problem = replace(problem, lengths=torch.arange(batch) % 8, reverse=batch == 5)
         alone, streamed = with_threads(problem, 1), values(problem)
         with monkeypatch.context() as forced:
-            forced.setattr(call, "_WEIGHTS_OF_A_TEAM", 1)
+            forced.setattr(call, "_BYTES_OF_A_MEMBER", 0.001)
             for count in (2, 3, 5):
                 seen.clear()
                 problems.assert_same_bits(with_threads(problem, count), alone)

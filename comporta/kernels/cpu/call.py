@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from comporta.kernels.cpu import engine
+from comporta.kernels.cpu import engine, openmp
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.engine import Products
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
@@ -25,9 +25,9 @@ from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 from comporta.kernels.weights import Names, Weights
 
-# A team is worth its meetings where no core could keep the weights near, and for few rows a thread.
-_WEIGHTS_OF_A_TEAM = 4 << 20
-_ROWS_OF_A_TEAM = 8
+# Each member of a team must have so many bytes of weights to read in a step that its meetings do not
+# show. More rows take longer at equal reading, and gain less: measured, as their square.
+_BYTES_OF_A_MEMBER = 32 << 10
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,14 @@ class Sizes:
     def team(self) -> int:
         """How many threads share every product; 1 when each runs rows of its own.
 
-        A team pays where few rows meet many weights: it reads every weight once for all rows.
+        A team pays where few rows meet many weights: each weight is read once for all rows. It
+        meets after every product, so its threads must be there already.
         """
         products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
         bytes_of_weights = products * self.hidden * self.width * self.real.bytes
-        few_rows = self.batch <= _ROWS_OF_A_TEAM * self.threads
-        return self.threads if bytes_of_weights >= _WEIGHTS_OF_A_TEAM and few_rows else 1
+        rows = -(-self.batch // self.threads)
+        team = min(self.threads, bytes_of_weights // (_BYTES_OF_A_MEMBER * max(1, rows * rows)))
+        return team if team > 1 and openmp.offers(team) else 1
 
     @cached_property
     def parts(self) -> list[Part]:

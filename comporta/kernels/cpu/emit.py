@@ -234,6 +234,16 @@ class Emitter:
         function = self.module.declare_intrinsic(f"llvm.{name}.{self.real.suffix}", (), kind)
         return self.builder.call(function, args)
 
+    def reciprocal(self, a: Value) -> Value | None:
+        """1 / a to 14 bits, where the machine has an instruction for it that is worth it."""
+        if self.real.bits != 32 or self.real.lanes != 16:
+            return None
+        mask = ir.IntType(16)
+        function = self._declared(
+            "llvm.x86.avx512.rcp14.ps.512", [self.real.vector, self.real.vector, mask]
+        )
+        return self.builder.call(function, [a, a, ir.Constant(mask, -1)])
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)

@@ -17,9 +17,9 @@ from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
 from comporta.kernels.schedule import Group, schedule
 
 # The products of x for a chunk of steps should stay in the second-level cache beside the weights,
-# and have enough rows for the matrix product to run at full speed.
+# and have enough rows for reading these weights not to show.
 _CHUNK_BYTES = 192 << 10
-_CHUNK_ROWS = 32
+_CHUNK_ROWS = 256
 # Moving one number takes about as long as so many multiply-adds.
 MOVE = 32
 PLANS = 256

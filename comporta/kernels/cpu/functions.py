@@ -33,10 +33,10 @@ _HALF_PI = {
     32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     64: (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21),
 }
-# Where the exponential is 0 or infinity; where 1 + exp(a) is 1 or infinity, with room for 2**n;
-# where tanh is 1 in every bit.
+# Where the exponential is 0 or infinity; where sigmoid ceases to be normal; where tanh is 1 in every
+# bit.
 _EXP_RANGE = {32: (-104.0, 104.0), 64: (-746.0, 746.0)}
-_SIGMOID_RANGE = {32: (-87.0, 89.0), 64: (-708.0, 710.0)}
+_SIGMOID_LIMIT = {32: 87.3, 64: 708.3}
 _TANH_IS_ONE = {32: 9.5, 64: 20.0}
 
 
@@ -122,26 +122,40 @@ class VectorMath:
         return self.b.select(self.b.fcmp_ordered("<", a, self.zero), self.zero, a)
 
     def _exp(self, a: Value) -> Value:
-        n, m = self._reduce(self._clamp(a, *_EXP_RANGE[self.real.bits]))
+        n, m, _ = self._reduce(self._clamp(a, *_EXP_RANGE[self.real.bits]))
         # Two factors, so that results below the normal range are rounded and not cut off.
         half = self.e.intrinsic("floor", self.b.fmul(n, self.real.splat(0.5)))
         first = self.b.fmul(self.b.fadd(self.one, m), self._power_of_two(half))
         return self.b.fmul(first, self._power_of_two(self.b.fsub(n, half)))
 
     def _sigmoid(self, a: Value) -> Value:
-        n, m = self._reduce(self._clamp(self.b.fneg(a), *_SIGMOID_RANGE[self.real.bits]))
-        # At the upper end the power of two is infinity, and 1 / infinity the right limit.
-        exp = self.b.fmul(self.b.fadd(self.one, m), self._power_of_two(n))
-        return self.b.fdiv(self.one, self.b.fadd(self.one, exp))
+        limit = _SIGMOID_LIMIT[self.real.bits]
+        _, m, scale = self._reduce(self._clamp(self.b.fneg(a), -limit, limit))
+        exp = self.e.fma(m, scale, scale)
+        value = self._quotient(self.one, self.b.fadd(self.one, exp))
+        # Beyond the limit it would be subnormal.
+        fades = self.b.fcmp_ordered("<", a, self.real.splat(-limit))
+        return self.b.select(fades, self.zero, value)
 
     def _tanh(self, a: Value) -> Value:
         limit = _TANH_IS_ONE[self.real.bits]
         clamped = self._clamp(a, -limit, limit)
-        n, m = self._reduce(self.b.fadd(clamped, clamped))
-        scale = self._power_of_two(n)
+        _, m, scale = self._reduce(self.b.fadd(clamped, clamped))
         # exp(2a) - 1 = scale * m + (scale - 1), which keeps its digits near 0, where scale is 1.
         expm1 = self.e.fma(m, scale, self.b.fsub(scale, self.one))
-        return self.b.fdiv(expm1, self.b.fadd(expm1, self.real.splat(2.0)))
+        return self._quotient(expm1, self.b.fadd(expm1, self.real.splat(2.0)))
+
+    def _quotient(self, a: Value, b: Value) -> Value:
+        """a / b within a unit in the last place, for |a| <= b and b between 1 and 2**126.
+
+        A division of long vectors takes as long as the rest of a function.
+        """
+        estimate = self.e.reciprocal(b)
+        if estimate is None:
+            return self.b.fdiv(a, b)
+        value = self.b.fmul(a, estimate)
+        remainder = self.e.fma(self.b.fneg(b), value, a)
+        return self.e.fma(remainder, estimate, value)
 
     def _softplus(self, a: Value) -> Value:
         # max(a, 0) + log(1 + u) with u = exp(-|a|), and log(1 + u) = 2 artanh(u / (2 + u)).
@@ -178,26 +192,36 @@ class VectorMath:
         twice = self.b.fadd(s, s)
         return self.e.fma(self.b.fmul(twice, z), series, twice)
 
-    def _reduce(self, a: Value) -> tuple[Value, Value]:
-        """(n, m) with exp(a) = 2**n * (1 + m), n whole and |m| < 0.42.
+    def _reduce(self, a: Value) -> tuple[Value, Value, Value]:
+        """(n, m, 2**n) with exp(a) = 2**n * (1 + m), n whole and |m| < 0.42.
 
-        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2/2! + r^3/3! + ...
+        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2/2! + r^3/3! + ... The power holds where
+        it is a normal number.
         """
         b, real = self.b, self.real
-        n = self.e.intrinsic("rint", b.fmul(a, real.splat(1.0 / math.log(2.0))))
+        # Adding a number this large rounds n to a whole one, with its exponent in the lowest bits.
+        magic = real.splat(1.5 * 2.0 ** _MANTISSA_BITS[real.bits] + _LARGEST_EXPONENT[real.bits])
+        shifted = self.e.fma(a, real.splat(1.0 / math.log(2.0)), magic)
+        n = b.fsub(shifted, magic)
+        exponent = b.bitcast(shifted, ir.VectorType(real.integer, real.lanes))
+        exponent = b.shl(exponent, self._integers(_MANTISSA_BITS[real.bits]))
         r = self.e.fma(n, real.splat(-_LN2_HIGH[real.bits]), a)
         r = self.e.fma(n, real.splat(-_LN2_LOW[real.bits]), r)
         terms = _EXP_TERMS[real.bits]
         series = self._series(r, [1.0 / math.factorial(k) for k in range(2, terms + 1)])
-        return n, self.e.fma(b.fmul(r, r), series, r)
+        return n, self.e.fma(b.fmul(r, r), series, r), b.bitcast(exponent, real.vector)
 
     def _series(self, z: Value, coefficients: Sequence[float]) -> Value:
-        """c[0] + c[1] z + c[2] z^2 + ... by Horner's rule."""
-        *others, last = coefficients
-        total = self.real.splat(last)
-        for coefficient in reversed(others):
-            total = self.e.fma(total, z, self.real.splat(coefficient))
-        return total
+        """c[0] + c[1] z + c[2] z^2 + ..., neighbours paired until one is left (Estrin's scheme).
+
+        Horner's rule takes as many steps, but each has to wait for the last one.
+        """
+        terms: list[Value] = [self.real.splat(c) for c in coefficients]
+        while len(terms) > 1:
+            pairs = [self.e.fma(b, z, a) for a, b in zip(terms[::2], terms[1::2], strict=False)]
+            terms = pairs + terms[2 * len(pairs) :]
+            z = self.b.fmul(z, z)
+        return terms[0]
 
     def _whole(self, n: Value) -> Value:
         """A vector of whole numbers as integers; only the low bits hold."""
