@@ -103,6 +103,7 @@ def test_a_damaged_file_is_refused_by_name(folder: RunFolder, name: str, harm: s
     with pytest.raises(CheckpointError) as error:
         read_everything(folder)
     assert path.name in str(error.value)
+    assert (harm == "remove") == ("missing" in str(error.value) or "no config" in str(error.value))
 
 
 @pytest.mark.parametrize("name", ["config.json", "checkpoint.json", "checkpoint-000002/state.json"])
@@ -139,6 +140,36 @@ def test_a_folder_with_a_model_is_not_free(folder: RunFolder, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="is a file"):
         RunFolder(tmp_path / "file").check_free()
     RunFolder(tmp_path / "new").check_free()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "checkpoint-500/weights.bin", "draft.tmp"])
+def test_a_folder_of_other_things_is_not_free(tmp_path: Path, name: str) -> None:
+    """No run begins there, for it would take some of them for its own and remove them."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    folder = RunFolder(tmp_path)
+    for check in (folder.check_free, folder.check_ours):
+        with pytest.raises(ConfigurationError, match="holds no model, but other things"):
+            check()
+    # Where a run was begun they stay beside it, whatever becomes of the run.
+    folder.begin({}, tokenizer="{}")
+    folder.save(moment(1), best=True)
+    folder.check_ours()
+    folder.begin({}, tokenizer="{}")
+    assert (tmp_path / name).exists()
+
+
+def test_what_a_run_killed_at_its_beginning_leaves_is_free(folder: RunFolder) -> None:
+    (folder.path / "config.json").unlink()
+    with pytest.raises(ConfigurationError, match="already holds a model"):
+        folder.check_free()
+    folder.check_ours()
+    begun = RunFolder(folder.path.with_name("begun"))
+    begun.path.mkdir()
+    (begun.path / "tokenizer.json").touch()
+    (begun.path / "config.json.77.tmp").touch()
+    (begun.path / ".hidden").touch()
+    begun.check_free()
 
 
 def test_beginning_anew_leaves_nothing_of_the_old_run(folder: RunFolder) -> None:

@@ -121,6 +121,8 @@ def test_unknown_characters_are_scored_and_said(model: Path, tmp_path: Path, cal
         assert json.loads(out)
         assert "treated as <unk>: " in err
     assert "'ß' (3)" in call("score", model, "7 timeß ßß")[2]
+    long = "7 times " * 100 + "ß"
+    assert len(call("score", model, long)[2]) < 200
 
 
 def test_cells(call: Call, tmp_path: Path) -> None:
@@ -194,6 +196,11 @@ def test_the_help_names_the_defaults_there_are() -> None:
     for name, value in found.items():
         default = options[name.replace("-", "_")]
         assert value == str(default["name"] if isinstance(default, dict) else default)
+
+
+def test_the_help_of_generate_names_the_token_it_means(call: Call) -> None:
+    """Help is Markdown, in which a bare <unk> is a tag and not shown."""
+    assert "Let <unk> be drawn" in call("generate", "--help")[1]
 
 
 def test_every_setting_is_an_option() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "list.toml").write_text("files = [1]\n")
     (home / "broken.toml").write_text("hidden = \n")
     (home / "wrong_cell.txt").write_text("h = tahn(W_h @ x)\n")
+    (home / "stuffed" / "checkpoint-000500").mkdir(parents=True)
+    (home / "stuffed" / "checkpoint-000500" / "weights.bin").write_bytes(b"years of work")
+    (home / "stuffed" / "notes.txt").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setattr(sys, "argv", ["comporta", *training("model").split(), *SMALL])
@@ -63,12 +67,21 @@ CASES = [
     (training("new", "short.txt"), "too short"),
     (training("new", "latin.txt"), "latin.txt is not UTF-8: byte 0xe3 at offset 6 (line 2)"),
     (training("new", "."), "is a directory"),
+    (training("new", "text.txt/x"), "no such file: "),
     (training("new") + " --cell gru2", "unknown cell 'gru2'; did you mean gru"),
     (training("new") + " --cell wrong_cell.txt", "tahn"),
     (training("new") + " --cell absent.txt", "absent.txt"),
     (training("model"), "already holds a model; give --resume"),
     (training("text.txt"), "text.txt is a file; give a folder"),
     (training("text.txt/under"), "text.txt/under"),
+    (training("stuffed"), "holds no model, but other things (notes.txt)"),
+    (training("stuffed") + " --overwrite", "holds no model, but other things (notes.txt)"),
+    (training("."), "holds no model, but other things"),
+    (training("new") + " --hidden 99999999", "parameters needs at least"),
+    (training("new") + " --layers 99999999999999", "parameters needs at least"),
+    (training("model") + " --overwrite --hidden 99999999", "lower --hidden"),
+    (training("new") + " --seed 9223372036854775808", "must be 0 or more, and below 2**63"),
+    (training("new") + " --lr nan", "lr is nan; it must be a number above 0"),
     (training("new") + " --minutes 1", "minutes and steps contradict"),
     (training("new") + " --epochs 1 --minutes 2", "contradict"),
     (training("model") + " --resume --overwrite", "--resume and --overwrite contradict"),
@@ -93,7 +106,7 @@ CASES = [
     ("generate model --seed -1", "seed is -1"),
     ("score model", "nothing to score"),
     ("score model --file latin.txt", "not UTF-8"),
-    ("score text.txt hello", "no model in text.txt"),
+    ("score text.txt hello", "no model in text.txt: it is a file"),
     ("evaluate model empty.txt", "empty.txt is empty"),
     ("evaluate . text.txt", "no model in ."),
     ("cells lstn", "unknown cell 'lstn'; did you mean lstm"),
@@ -141,6 +154,50 @@ def test_a_damaged_model(
         "train": "train language-model --out {} --resume",
     }[command].format(tmp_path / "model")
     assert f"{name} is damaged" in refused(capsys, monkeypatch, *line.split())
+
+
+def test_a_model_that_may_not_be_read(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The superuser may read anything, so the refusal is made here.
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        said = refused(capsys, patch, "generate", str(home / "model"))
+        assert "config.json: Permission denied; check its rights" in said
+        patch.setattr(Path, "is_dir", refuse)
+        said = refused(capsys, patch, "generate", str(home / "model"))
+        assert f"the system refuses {home / 'model'}: Permission denied" in said
+
+
+BUFFERED = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("environment", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}])
+def test_output_that_cannot_be_written(environment: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "comporta", "cells"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "comporta: the system refuses the output: No space left on device; mend that\n"
+    )
+
+
+@pytest.mark.parametrize("environment", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}])
+def test_a_reader_that_has_read_enough(environment: dict[str, str]) -> None:
+    """As in `comporta cells --json | head -1`: the command ends, and says nothing."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "comporta", "cells", "--json"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_model_of_a_newer_format(

@@ -12,7 +12,8 @@ from comporta.cli.train import language_model
 
 app = typer.Typer(
     help="Gated recurrent networks: train a model on text, let it write, ask how probable a "
-    "sentence is.",
+    "sentence is.\n\nBegin with `comporta train language-model FILE.txt --out DIR`; "
+    "then `comporta generate DIR`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -31,7 +31,7 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes what is drawn.")] = None,
     allow_unk: Annotated[
-        bool, typer.Option("--allow-unk", help="Let <unk> be drawn; else it is drawn again.")
+        bool, typer.Option("--allow-unk", help="Let `<unk>` be drawn; else it is drawn again.")
     ] = False,
     as_json: Json = False,
 ) -> None:

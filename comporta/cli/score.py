@@ -16,6 +16,8 @@ from comporta.errors import ConfigurationError
 if TYPE_CHECKING:
     from comporta.training import Score
 
+_SHOWN = 60
+
 
 def score(
     folder: Folder,
@@ -45,7 +47,7 @@ def score(
     trained = load(folder)
     scores = [trained.score(text) for text in wanted]
     for found in scores:
-        note_unknown(found.unknown, repr(found.text))
+        note_unknown(found.unknown, repr(_shortened(found.text)))
     if as_json:
         print_json([_as_json(found, per_token) for found in scores])
         return
@@ -57,6 +59,10 @@ def score(
     console.print(table)
     for found in scores if per_token else ():
         _print_tokens(console, found)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _as_json(found: Score, per_token: bool) -> dict[str, object]:

@@ -38,10 +38,13 @@ def read_text(path: str | Path) -> str:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"no such file: {path}; give the path of a text file") from None
-    except (IsADirectoryError, NotADirectoryError):
+    except NotADirectoryError:
         raise DataError(
-            f"{path} is a directory, or lies under a file; give the text files themselves, "
-            f"for example {path}/*.txt"
+            f"no such file: {path}; what stands before its name is a file, not a folder"
+        ) from None
+    except IsADirectoryError:
+        raise DataError(
+            f"{path} is a directory; give the text files themselves, for example {path}/*.txt"
         ) from None
     except PermissionError:
         raise DataError(f"no permission to read {path}; check the rights of the file") from None

@@ -39,7 +39,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigurationError(f"temperature is {self.temperature}; it must be 0 or more")
+            raise ConfigurationError(
+                f"temperature is {self.temperature}; it must be a number, 0 or more"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigurationError(f"top_k is {self.top_k}; it must be at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:

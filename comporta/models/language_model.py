@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -73,6 +74,26 @@ class LanguageModelConfig:
     def last_size(self) -> int:
         """The size of the vectors the output layer reads."""
         return (self.hidden, *self.feed_forward)[-1]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model learns, counted without making it.
+
+        >>> from comporta.cells import get
+        >>> config = LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8)
+        >>> config.parameters == sum(p.numel() for p in LanguageModel(config).parameters())
+        True
+        """
+        first = self._layer_parameters(self.embedding or self.vocabulary)
+        others = (self.layers - 1) * self._layer_parameters(self.hidden)
+        sizes = (self.hidden, *self.feed_forward, self.vocabulary)
+        linear = sum((before + 1) * after for before, after in itertools.pairwise(sizes))
+        return first + others + linear + (0 if self.tied else self.vocabulary * self.embedding)
+
+    def _layer_parameters(self, inputs: int) -> int:
+        sizes = {"D": inputs, "H": self.hidden}
+        shapes = self.cell.parameters.values()
+        return sum(math.prod(sizes[letter] for letter in shape) for shape in shapes)
 
     def to_json(self) -> dict[str, object]:
         """The configuration as plain JSON data; the cell goes along as its text.

@@ -26,6 +26,9 @@ from comporta.training import files
 
 _MODEL = "model.safetensors"
 _TRAINING = "training.safetensors"
+_CHECKPOINTS = "checkpoint-" + 6 * "[0-9]"
+_LEFTOVERS = "*.json.*.tmp"
+_OURS = ("tokenizer.json", "checkpoint.json", _CHECKPOINTS, _LEFTOVERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +73,37 @@ class RunFolder:
         """Refuse a folder that cannot be begun in without losing something.
 
         Raises:
-            ConfigurationError: it holds a run, or is not a folder.
+            ConfigurationError: it holds a run or other files, or is not a folder.
+        """
+        self.check_ours()
+        if self.holds_a_run or any(self.path.glob(_CHECKPOINTS)):
+            raise ConfigurationError(
+                f"{self.path} already holds a model; give --resume to go on training it, "
+                "--overwrite to begin anew in its place, or another folder"
+            )
+
+    def check_ours(self) -> None:
+        """Refuse a folder in which something else than a run is kept, which a run might harm.
+
+        Raises:
+            ConfigurationError: it holds files but no run, or is not a folder.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigurationError(
                 f"{self.path} is a file; give a folder for the model, new or empty"
             )
-        if self.holds_a_run:
+        if self.holds_a_run or not self.path.exists():
+            return
+        # A run that was killed when it began has left some of these, and nothing else.
+        ours = [found for pattern in _OURS for found in self.path.glob(pattern)]
+        others = sorted(
+            found.name for found in set(self.path.iterdir()) - set(ours) if found.name[0] != "."
+        )
+        if others:
+            more = ", ..." if len(others) > 3 else ""
             raise ConfigurationError(
-                f"{self.path} already holds a model; give --resume to go on training it, "
-                "--overwrite to begin anew in its place, or another folder"
+                f"{self.path} holds no model, but other things ({', '.join(others[:3])}{more}); "
+                "give a folder that is new or empty"
             )
 
     def begin(self, config: Mapping[str, object], *, tokenizer: str) -> None:
@@ -112,9 +136,10 @@ class RunFolder:
             CheckpointError: there is no run here, or its settings are damaged.
         """
         if not self.path.is_dir():
+            found = "it is a file" if self.path.exists() else "there is no such folder"
             raise CheckpointError(
-                f"no model in {self.path}: there is no such folder; train one with "
-                f"comporta train language-model FILES --out {self.path}"
+                f"no model in {self.path}: {found}; train one with "
+                "comporta train language-model FILES --out DIR"
             )
         if not self.holds_a_run:
             raise CheckpointError(
@@ -202,7 +227,7 @@ class RunFolder:
         if path.exists():
             return files.read_sealed(path)
         # The first checkpoint may lie there unfinished; a later one has had a pointer before it.
-        if {found.name for found in self.path.glob("checkpoint-*")} - {_name(1)}:
+        if {found.name for found in self.path.glob(_CHECKPOINTS)} - {_name(1)}:
             raise files.damaged(path, "it is missing")
         return None
 
@@ -217,10 +242,10 @@ class RunFolder:
         files.write_sealed(folder / "state.json", state)
 
     def _remove_all_but(self, kept: set[object]) -> None:
-        for folder in self.path.glob("checkpoint-*"):
+        for folder in self.path.glob(_CHECKPOINTS):
             if folder.is_dir() and folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
-        for leftover in self.path.glob("*.tmp"):
+        for leftover in self.path.glob(_LEFTOVERS):
             leftover.unlink(missing_ok=True)
 
 

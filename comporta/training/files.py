@@ -107,8 +107,9 @@ def read_sealed(path: Path) -> dict[str, object]:
     >>> read_sealed(path)["step"]
     3
     """
+    data = read_bytes(path)
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(data)
     except ValueError:
         raise damaged(path, "it is not JSON") from None
     if not isinstance(content, dict):

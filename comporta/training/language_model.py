@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ from comporta.training.options import TrainingOptions
 from comporta.training.task import Carried, Measure, StepLoss
 
 TASK = "language-model"
+_BYTES_A_PARAMETER = 8
+"""Itself and its gradient, in float32; Adam keeps two numbers more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +165,7 @@ class LanguageModelTask:
 
     Raises:
         DataError: a file that cannot be read, or a text shorter than a window.
+        ConfigurationError: a model larger than the memory.
     """
 
     def __init__(self, recipe: LanguageModelRecipe, vocabulary: Vocabulary | None = None) -> None:
@@ -175,6 +179,7 @@ class LanguageModelTask:
         self.config = recipe.model_config(
             vocabulary=len(self.vocabulary), start=self.vocabulary.start
         )
+        _check_memory(self.config)
         self._train = self._streams(train, "training")
         self._characters_per_token = len(train) / int((self._train.targets >= 0).sum())
         self._validation = self._streams(validation, "validation")
@@ -236,6 +241,22 @@ class LanguageModelTask:
         return losses.sum(), int((targets >= 0).sum()), carried
 
 
+def _check_memory(config: LanguageModelConfig) -> None:
+    """Refuse a model that the machine cannot hold, before anything is made or replaced."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        # A system that does not say how much it has.
+        return
+    needed = _BYTES_A_PARAMETER * config.parameters
+    if needed > memory:
+        raise ConfigurationError(
+            f"a model of {config.parameters:,} parameters needs at least {needed / 1e9:,.0f} GB, "
+            f"and this machine has {memory / 1e9:,.0f}; lower --hidden, --embedding, --layers or "
+            "--feed-forward"
+        )
+
+
 def start(
     settings: Settings, folder: RunFolder, reporter: Reporter, *, overwrite: bool = False
 ) -> Progress:
@@ -254,11 +275,13 @@ def start(
         Where the run ended.
 
     Raises:
-        ConfigurationError: wrong settings, or a folder that already holds a model.
+        ConfigurationError: wrong settings, or a folder that already holds a model or other files.
         DataError: a text that cannot be used.
         TrainingError: training diverged, or nothing can be saved.
     """
-    if not overwrite:
+    if overwrite:
+        folder.check_ours()
+    else:
         folder.check_free()
     recipe, options = from_settings(settings)
     task = LanguageModelTask(recipe)

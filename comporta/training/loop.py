@@ -186,7 +186,8 @@ class Run:
                 f"training diverged at step {self.progress.step + 1}: the loss is {loss:g}, the "
                 f"norm of its gradient {norm:g} (the step before: {self._norm:g}). The last good "
                 f"checkpoint is kept. Try a lower --lr (it is {self._options.lr:g}) or a lower "
-                f"--clip-norm (it is {limit:g}), and begin anew with --overwrite"
+                f"--clip-norm (it is {self._options.clip_norm or 'not set'}), and begin anew with "
+                "--overwrite"
             )
         self._norm = norm
         if self._options.clip_value:
@@ -234,6 +235,7 @@ class Run:
         self._folder.save(moment, best=best)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        blank = self._task.blank_state(self._model)
         try:
             self._accelerator.unwrap_model(self._model).load_state_dict(checkpoint.model)
             self.progress = Progress(**checkpoint.progress)  # type: ignore[arg-type]
@@ -242,7 +244,6 @@ class Run:
             self._restore_optimizer(checkpoint.training)
             carried = sorted(name for name in checkpoint.training if name.startswith("carried."))
             if carried:
-                blank = self._task.blank_state(self._model)
                 tensors = (checkpoint.training[name] for name in carried)
                 self._carried = rebuild(blank, tensors)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:

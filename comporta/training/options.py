@@ -67,14 +67,16 @@ class TrainingOptions:
         for name in ("minutes", "lr"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ConfigurationError(f"{name} is {value}; it must be above 0")
+                raise ConfigurationError(f"{name} is {value}; it must be a number above 0")
         for name in ("epochs", "steps", "validate_every", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be at least 1")
         for name in ("warmup", "weight_decay", "clip_norm", "clip_value", "seed"):
             if not 0 <= getattr(self, name) < 2**63:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)}; it must be 0 or more, and below 2**63"
+                )
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             if value not in known:

@@ -110,7 +110,9 @@ class TrainedLanguageModel:
         """
         for name, value, least in (("length", length, 0), ("count", count, 1), ("seed", seed, 0)):
             if value is not None and not least <= value < 2**63:
-                raise ConfigurationError(f"{name} is {value}; it must be at least {least}")
+                raise ConfigurationError(
+                    f"{name} is {value}; it must be at least {least}, and below 2**63"
+                )
         generator = torch.Generator()
         _ = generator.seed() if seed is None else generator.manual_seed(seed)
         vocabulary = self.vocabulary

@@ -229,7 +229,7 @@ class _Loop:
         first, count = self.share(vectors)
         column = e.mul(first, e.real.lanes)
         e.builder.call(self.gemm_function, [
-            a, a_row, e.number(1), e.at(packed, e.mul(column, depth)), e.at(c, column), c_row,
+            a, a_row, e.at(packed, e.mul(column, depth)), e.at(c, column), c_row,
             rows, depth, count, self.zero,
         ])  # fmt: skip
 

@@ -18,8 +18,8 @@ from llvmlite import ir
 from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
-# gemm(A, a_row, a_k, packed B, C, c_row, rows, depth, vectors, accumulate)
-GEMM_ARGUMENTS = [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
+# gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate)
+GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
     GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, I64, I64, I64, I64],
@@ -33,6 +33,8 @@ JOB_ARGUMENTS = [POINTER, I64, I64]
 # first-level cache, the block of A the second.
 _SUM_BLOCK = 128
 _SUM_ROWS = 256
+# Steps of k in one turn of the microkernel's loop: what a turn costs besides is shared.
+_STEPS_AT_ONCE = 4
 
 
 def symbol(function: str, real: Real) -> str:
@@ -82,12 +84,18 @@ def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> No
     e.finish()
 
 
-def _tile(module: ir.Module, real: Real, rows: int, width: int, count: int) -> ir.Function:
-    """C[rows, count panels] (+)= A[rows, depth] B[depth, count panels], all sums in registers."""
-    # (A, a_row, a_k, B, b_row, b_panel, C, c_row, depth, accumulate)
-    kinds = [POINTER, I64, I64, POINTER, I64, I64, POINTER, I64, I64, I64]
-    e = Emitter(module, f"tile_{rows}x{width}x{count}", real, kinds, internal=True)
-    a, a_row, a_k, b, b_row, b_panel, c, c_row, depth, accumulate = e.arguments
+def _tile(
+    module: ir.Module, real: Real, rows: int, width: int, count: int, *, turned: bool
+) -> ir.Function:
+    """C[rows, count panels] (+)= A[rows, depth] B[depth, count panels], all sums in registers.
+
+    The numbers of a row of A lie side by side, or, turned, those of a column.
+    """
+    # (A, a_row, B, b_panel, C, c_row, depth, accumulate)
+    kinds = [POINTER, I64, POINTER, I64, POINTER, I64, I64, I64]
+    name = _tile_name(rows, width, count, turned=turned)
+    e = Emitter(module, name, real, kinds, internal=True)
+    a, a_row, b, b_panel, c, c_row, depth, accumulate = e.arguments
     columns = [(p, v) for p in range(count) for v in range(width)]
     places = [
         e.at(c, e.mul(c_row, m), (p * width + v) * real.lanes)
@@ -104,52 +112,82 @@ def _tile(module: ir.Module, real: Real, rows: int, width: int, count: int) -> i
         first.add_incoming(real.splat(0.0), start)
         first.add_incoming(value, loaded)
         sums.append(first)
-    sums = _multiply(e, sums, rows, columns, (a, a_row, a_k), (b, b_row, b_panel), depth)
+    one = e.number(1)
+    a_walk = (one, a_row) if turned else (a_row, one)
+    multiply = _Multiply(e, rows, columns, a_walk, (b_panel, width * real.lanes))
+    blocks = e.div(depth, _STEPS_AT_ONCE)
+    done = e.mul(blocks, _STEPS_AT_ONCE)
+    sums = multiply.run(sums, a, b, e.number(0), done, _STEPS_AT_ONCE)
+    sums = multiply.run(sums, a, b, done, depth, 1)
     for value, place in zip(sums, places, strict=True):
         e.store(value, place)
     e.finish()
     return e.function
 
 
-def _multiply(
-    e: Emitter,
-    sums: list[Value],
-    rows: int,
-    columns: list[tuple[int, int]],
-    a_walk: tuple[Value, Value, Value],
-    b_walk: tuple[Value, Value, Value],
-    depth: Value,
-) -> list[Value]:
-    """The loop over k: sums[m, column] += A[m, k] * B[k, column]."""
-    a, a_row, a_k = a_walk
-    b, b_row, b_panel = b_walk
-    before = e.builder.block
-    body, after = e.builder.append_basic_block("k"), e.builder.append_basic_block("done")
-    e.builder.cbranch(e.less(e.number(0), depth), body, after)
-    e.builder.position_at_end(body)
-    k = e.builder.phi(I64)
-    a_now, b_now = e.builder.phi(POINTER), e.builder.phi(POINTER)
-    running = [e.builder.phi(e.real.vector) for _ in sums]
-    right = [e.load(e.at(b_now, e.mul(b_panel, p), v * e.real.lanes)) for p, v in columns]
-    done = []
-    for m in range(rows):
-        left = e.broadcast(e.at(a_now, e.mul(a_row, m)))
-        for j, value in enumerate(right):
-            done.append(e.fma(left, value, running[m * len(columns) + j]))
-    steps = [(k, e.number(0), e.add(k, 1)), (a_now, a, e.at(a_now, a_k)),
-             (b_now, b, e.at(b_now, b_row)), *zip(running, sums, done, strict=True)]  # fmt: skip
-    for phi, first, following in steps:
-        phi.add_incoming(first, before)
-        phi.add_incoming(following, body)
-    e.builder.cbranch(e.less(steps[0][2], depth), body, after)
-    e.builder.position_at_end(after)
-    results = []
-    for first, last in zip(sums, done, strict=True):
-        result = e.builder.phi(e.real.vector)
-        result.add_incoming(first, before)
-        result.add_incoming(last, body)
-        results.append(result)
-    return results
+def _tile_name(rows: int, width: int, count: int, *, turned: bool) -> str:
+    return f"tile_{rows}x{width}x{count}" + "_turned" * turned
+
+
+class _Multiply:
+    """The loop over k of a tile: sums[m, column] += A[m, k] * B[k, column]."""
+
+    def __init__(
+        self,
+        e: Emitter,
+        rows: int,
+        columns: list[tuple[int, int]],
+        a_walk: tuple[Value, Value],
+        b_walk: tuple[Value, int],
+    ) -> None:
+        self.e, self.rows, self.columns = e, rows, columns
+        self.a_row, self.a_k = a_walk
+        self.b_panel, self.b_k = b_walk
+
+    def run(self, sums: list[Value], a: Value, b: Value, first: Value, last: Value,
+            at_once: int) -> list[Value]:  # fmt: skip
+        """The sums after the steps first, first + 1, ..., last - 1, some of them in each turn."""
+        e = self.e
+        before = e.builder.block
+        body, after = e.builder.append_basic_block("k"), e.builder.append_basic_block("done")
+        a_start, b_start = e.at(a, e.mul(first, self.a_k)), e.at(b, e.mul(first, self.b_k))
+        e.builder.cbranch(e.less(first, last), body, after)
+        e.builder.position_at_end(body)
+        k = e.builder.phi(I64)
+        a_now, b_now = e.builder.phi(POINTER), e.builder.phi(POINTER)
+        running = [e.builder.phi(e.real.vector) for _ in sums]
+        done: list[Value] = list(running)
+        for step in range(at_once):
+            done = self.step(done, e.at(a_now, e.mul(self.a_k, step)), e.at(b_now, step * self.b_k))
+        following = [
+            (k, first, e.add(k, at_once)),
+            (a_now, a_start, e.at(a_now, e.mul(self.a_k, at_once))),
+            (b_now, b_start, e.at(b_now, at_once * self.b_k)),
+            *zip(running, sums, done, strict=True),
+        ]
+        for phi, value, next_value in following:
+            phi.add_incoming(value, before)
+            phi.add_incoming(next_value, body)
+        e.builder.cbranch(e.less(following[0][2], last), body, after)
+        e.builder.position_at_end(after)
+        results = []
+        for value, next_value in zip(sums, done, strict=True):
+            result = e.builder.phi(e.real.vector)
+            result.add_incoming(value, before)
+            result.add_incoming(next_value, body)
+            results.append(result)
+        return results
+
+    def step(self, sums: list[Value], a: Value, b: Value) -> list[Value]:
+        """The sums after one more k."""
+        e, lanes = self.e, self.e.real.lanes
+        right = [e.load(e.at(b, e.mul(self.b_panel, p), v * lanes)) for p, v in self.columns]
+        done = []
+        for m in range(self.rows):
+            left = e.broadcast(e.at(a, e.mul(self.a_row, m)))
+            for j, value in enumerate(right):
+                done.append(e.fma(left, value, sums[m * len(right) + j]))
+        return done
 
 
 _Tile = Callable[[int, int, Value, Value], None]
@@ -158,7 +196,7 @@ _Tile = Callable[[int, int, Value, Value], None]
 def _gemm(module: ir.Module, real: Real) -> ir.Function:
     """C (+)= A B over any number of rows and vectors of columns."""
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
-    a, a_row, a_k, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
+    a, a_row, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
     tallest = rows_at_once(real)
     for width, first, count in widths(e, vectors):
         lanes = width * real.lanes
@@ -167,9 +205,8 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
                  width: int = width) -> None:  # fmt: skip
             function = _once(module, real, height, width, together)
             e.builder.call(function, [
-                e.at(a, e.mul(i, a_row)), a_row, a_k, e.at(packed, e.mul(column, depth)),
-                e.number(lanes), e.mul(depth, lanes), e.at(c, e.mul(i, c_row), column), c_row,
-                depth, accumulate,
+                e.at(a, e.mul(i, a_row)), a_row, e.at(packed, e.mul(column, depth)),
+                e.mul(depth, lanes), e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate,
             ])  # fmt: skip
 
         start = e.mul(first, real.lanes)
@@ -208,9 +245,11 @@ def _remaining_rows(
                 tile(height, 1, i, column)
 
 
-def _once(module: ir.Module, real: Real, rows: int, width: int, count: int) -> ir.Function:
-    known = module.globals.get(f"tile_{rows}x{width}x{count}")
-    return known or _tile(module, real, rows, width, count)
+def _once(
+    module: ir.Module, real: Real, rows: int, width: int, count: int, *, turned: bool = False
+) -> ir.Function:
+    known = module.globals.get(_tile_name(rows, width, count, turned=turned))
+    return known or _tile(module, real, rows, width, count, turned=turned)
 
 
 def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
@@ -258,10 +297,9 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
                 _copy_panel(e, e.at(source, column), b_k, panel, e.sub(columns, column),
                             width, count)  # fmt: skip
                 with e.loop(zero, height, tallest) as m:
-                    e.builder.call(_once(module, real, tallest, width, 1), [
-                        e.at(left, e.mul(m, count)), one, e.number(tallest), panel,
-                        e.number(width * lanes), zero, e.at(target, e.mul(m, c_row), column),
-                        c_row, count, accumulate,
+                    e.builder.call(_once(module, real, tallest, width, 1, turned=True), [
+                        e.at(left, e.mul(m, count)), e.number(tallest), panel, zero,
+                        e.at(target, e.mul(m, c_row), column), c_row, count, accumulate,
                     ])  # fmt: skip
     e.finish()
     return e.function
@@ -297,7 +335,7 @@ def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
     zero = e.number(0)
     with e.loop(zero, outer) as o:
         e.builder.call(gemm, [
-            e.at(a, e.mul(o, a_outer)), a_row, e.number(1), packed, e.at(c, e.mul(o, c_outer)),
+            e.at(a, e.mul(o, a_outer)), a_row, packed, e.at(c, e.mul(o, c_outer)),
             c_row, rows, depth, vectors, zero,
         ])  # fmt: skip
     e.finish()
