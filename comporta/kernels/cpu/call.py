@@ -25,8 +25,8 @@ from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 from comporta.kernels.weights import Names, Weights
 
-# Each member of a team must have so many bytes of weights to read in a step that its meetings do not
-# show. More rows take longer at equal reading, and gain less: measured, as their square.
+# So many bytes of weights must each member of a team have to read in a step, or its meetings show.
+# With more rows a step takes longer and gains less: as measured, by their square.
 _BYTES_OF_A_MEMBER = 32 << 10
 
 

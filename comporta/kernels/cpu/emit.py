@@ -213,6 +213,12 @@ class Emitter:
         """A vector, to any address."""
         self.builder.store(value, pointer, align=self.real.bytes)
 
+    def prefetch(self, pointer: Value) -> None:
+        """Ask for a line of memory that will soon be read, in the second-level cache."""
+        kinds = [POINTER, I32, I32, I32]
+        hints = [ir.Constant(I32, hint) for hint in (0, 2, 1)]
+        self.builder.call(self._declared("llvm.prefetch.p0", kinds, VOID), [pointer, *hints])
+
     def broadcast(self, pointer: Value) -> Value:
         """One number from memory in every lane."""
         scalar = self.builder.load(pointer, typ=self.real.scalar, align=self.real.bytes)

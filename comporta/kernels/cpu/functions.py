@@ -33,8 +33,8 @@ _HALF_PI = {
     32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     64: (1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21),
 }
-# Where the exponential is 0 or infinity; where sigmoid ceases to be normal; where tanh is 1 in every
-# bit.
+# Where the exponential is 0 or infinity; where sigmoid is no normal number any more; where tanh is
+# 1 in every bit.
 _EXP_RANGE = {32: (-104.0, 104.0), 64: (-746.0, 746.0)}
 _SIGMOID_LIMIT = {32: 87.3, 64: 708.3}
 _TANH_IS_ONE = {32: 9.5, 64: 20.0}
@@ -195,8 +195,8 @@ class VectorMath:
     def _reduce(self, a: Value) -> tuple[Value, Value, Value]:
         """(n, m, 2**n) with exp(a) = 2**n * (1 + m), n whole and |m| < 0.42.
 
-        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2/2! + r^3/3! + ... The power holds where
-        it is a normal number.
+        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2/2! + r^3/3! + ... The power is right
+        where it is a normal number.
         """
         b, real = self.b, self.real
         # Adding a number this large rounds n to a whole one, with its exponent in the lowest bits.

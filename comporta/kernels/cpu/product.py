@@ -1,8 +1,7 @@
-"""Matrix products: a register-tiled microkernel, and the loops around it.
+"""Matrix products: the loops around the microkernel.
 
-The microkernel multiplies a few rows of A with a few vectors of columns of B and keeps all sums
-in registers. Every sum is one fixed chain of fused multiply-adds over k, whatever the number of
-rows: a row's result has the same bits in any company.
+Every sum is one fixed chain of fused multiply-adds over k, whatever the number of rows: a row's
+result has the same bits in any company.
 
 B is packed in panels of three vectors (the last ones of two or one), so that the microkernel reads
 it in order.
@@ -16,6 +15,7 @@ from typing import Any
 from llvmlite import ir
 
 from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
+from comporta.kernels.cpu.tile import Tile, rows_at_once, tile_function
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
 # gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate)
@@ -33,8 +33,8 @@ JOB_ARGUMENTS = [POINTER, I64, I64]
 # first-level cache, the block of A the second.
 _SUM_BLOCK = 128
 _SUM_ROWS = 256
-# Steps of k in one turn of the microkernel's loop: what a turn costs besides is shared.
-_STEPS_AT_ONCE = 4
+# A packed matrix beyond this size does not stay in the second-level cache.
+_NEAR_BYTES = 1 << 20
 
 
 def symbol(function: str, real: Real) -> str:
@@ -51,11 +51,6 @@ def panels(vectors: int) -> list[int]:
     ones = int(vectors == 1)
     twos = 0 if ones else -vectors % 3
     return [3] * ((vectors - 2 * twos - ones) // 3) + [2] * twos + [1] * ones
-
-
-def rows_at_once(real: Real) -> int:
-    """The height of the largest tile: what fits the registers (32 with AVX-512, else 16)."""
-    return 8 if real.lanes * real.bytes == 64 else 4
 
 
 def build(real: Real) -> ir.Module:
@@ -84,113 +79,7 @@ def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> No
     e.finish()
 
 
-def _tile(
-    module: ir.Module, real: Real, rows: int, width: int, count: int, *, turned: bool
-) -> ir.Function:
-    """C[rows, count panels] (+)= A[rows, depth] B[depth, count panels], all sums in registers.
-
-    The numbers of a row of A lie side by side, or, turned, those of a column.
-    """
-    # (A, a_row, B, b_panel, C, c_row, depth, accumulate)
-    kinds = [POINTER, I64, POINTER, I64, POINTER, I64, I64, I64]
-    name = _tile_name(rows, width, count, turned=turned)
-    e = Emitter(module, name, real, kinds, internal=True)
-    a, a_row, b, b_panel, c, c_row, depth, accumulate = e.arguments
-    columns = [(p, v) for p in range(count) for v in range(width)]
-    places = [
-        e.at(c, e.mul(c_row, m), (p * width + v) * real.lanes)
-        for m in range(rows)
-        for p, v in columns
-    ]
-    start = e.builder.block
-    with e.builder.if_then(e.builder.icmp_signed("!=", accumulate, e.number(0))):
-        before = [e.load(place) for place in places]
-        loaded = e.builder.block
-    sums = []
-    for value in before:
-        first = e.builder.phi(real.vector)
-        first.add_incoming(real.splat(0.0), start)
-        first.add_incoming(value, loaded)
-        sums.append(first)
-    one = e.number(1)
-    a_walk = (one, a_row) if turned else (a_row, one)
-    multiply = _Multiply(e, rows, columns, a_walk, (b_panel, width * real.lanes))
-    blocks = e.div(depth, _STEPS_AT_ONCE)
-    done = e.mul(blocks, _STEPS_AT_ONCE)
-    sums = multiply.run(sums, a, b, e.number(0), done, _STEPS_AT_ONCE)
-    sums = multiply.run(sums, a, b, done, depth, 1)
-    for value, place in zip(sums, places, strict=True):
-        e.store(value, place)
-    e.finish()
-    return e.function
-
-
-def _tile_name(rows: int, width: int, count: int, *, turned: bool) -> str:
-    return f"tile_{rows}x{width}x{count}" + "_turned" * turned
-
-
-class _Multiply:
-    """The loop over k of a tile: sums[m, column] += A[m, k] * B[k, column]."""
-
-    def __init__(
-        self,
-        e: Emitter,
-        rows: int,
-        columns: list[tuple[int, int]],
-        a_walk: tuple[Value, Value],
-        b_walk: tuple[Value, int],
-    ) -> None:
-        self.e, self.rows, self.columns = e, rows, columns
-        self.a_row, self.a_k = a_walk
-        self.b_panel, self.b_k = b_walk
-
-    def run(self, sums: list[Value], a: Value, b: Value, first: Value, last: Value,
-            at_once: int) -> list[Value]:  # fmt: skip
-        """The sums after the steps first, first + 1, ..., last - 1, some of them in each turn."""
-        e = self.e
-        before = e.builder.block
-        body, after = e.builder.append_basic_block("k"), e.builder.append_basic_block("done")
-        a_start, b_start = e.at(a, e.mul(first, self.a_k)), e.at(b, e.mul(first, self.b_k))
-        e.builder.cbranch(e.less(first, last), body, after)
-        e.builder.position_at_end(body)
-        k = e.builder.phi(I64)
-        a_now, b_now = e.builder.phi(POINTER), e.builder.phi(POINTER)
-        running = [e.builder.phi(e.real.vector) for _ in sums]
-        done: list[Value] = list(running)
-        for step in range(at_once):
-            done = self.step(done, e.at(a_now, e.mul(self.a_k, step)), e.at(b_now, step * self.b_k))
-        following = [
-            (k, first, e.add(k, at_once)),
-            (a_now, a_start, e.at(a_now, e.mul(self.a_k, at_once))),
-            (b_now, b_start, e.at(b_now, at_once * self.b_k)),
-            *zip(running, sums, done, strict=True),
-        ]
-        for phi, value, next_value in following:
-            phi.add_incoming(value, before)
-            phi.add_incoming(next_value, body)
-        e.builder.cbranch(e.less(following[0][2], last), body, after)
-        e.builder.position_at_end(after)
-        results = []
-        for value, next_value in zip(sums, done, strict=True):
-            result = e.builder.phi(e.real.vector)
-            result.add_incoming(value, before)
-            result.add_incoming(next_value, body)
-            results.append(result)
-        return results
-
-    def step(self, sums: list[Value], a: Value, b: Value) -> list[Value]:
-        """The sums after one more k."""
-        e, lanes = self.e, self.e.real.lanes
-        right = [e.load(e.at(b, e.mul(self.b_panel, p), v * lanes)) for p, v in self.columns]
-        done = []
-        for m in range(self.rows):
-            left = e.broadcast(e.at(a, e.mul(self.a_row, m)))
-            for j, value in enumerate(right):
-                done.append(e.fma(left, value, sums[m * len(right) + j]))
-        return done
-
-
-_Tile = Callable[[int, int, Value, Value], None]
+_Run = Callable[[int, int, Value, Value], None]
 
 
 def _gemm(module: ir.Module, real: Real) -> ir.Function:
@@ -198,22 +87,29 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
     a, a_row, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
     tallest = rows_at_once(real)
+    is_far = e.less(e.number(_NEAR_BYTES // real.bytes), e.mul(depth, e.mul(vectors, real.lanes)))
     for width, first, count in widths(e, vectors):
         lanes = width * real.lanes
 
-        def tile(height: int, together: int, i: Value, column: Value, *, lanes: int = lanes,
-                 width: int = width) -> None:  # fmt: skip
-            function = _once(module, real, height, width, together)
-            e.builder.call(function, [
-                e.at(a, e.mul(i, a_row)), a_row, e.at(packed, e.mul(column, depth)),
-                e.mul(depth, lanes), e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate,
+        def tile(height: int, together: int, i: Value, column: Value, *, far: bool = False,
+                 lanes: int = lanes, width: int = width) -> None:  # fmt: skip
+            panel = e.mul(depth, lanes)
+            here = e.at(packed, e.mul(column, depth))
+            # While this panel is read, the tiles of all rows ask for the next one in turn.
+            soon = e.at(here, panel, e.mul(e.div(i, height), e.mul(depth, real.lanes)))
+            e.builder.call(tile_function(module, real, Tile(height, width, together, far=far)), [
+                e.at(a, e.mul(i, a_row)), a_row, here, panel,
+                e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate, soon,
             ])  # fmt: skip
 
         start = e.mul(first, real.lanes)
         stop = e.add(start, e.mul(count, lanes))
         whole = e.mul(e.div(rows, tallest), tallest)
-        with e.loop(start, stop, lanes) as column, e.loop(e.number(0), whole, tallest) as i:
-            tile(tallest, 1, i, column)
+        with e.builder.if_else(is_far) as (far, near):
+            for branch, from_afar in ((far, True), (near, False)):
+                rows_of_tiles = e.loop(e.number(0), whole, tallest)
+                with branch, e.loop(start, stop, lanes) as column, rows_of_tiles as i:
+                    tile(tallest, 1, i, column, far=from_afar)
         height = tallest // 2
         while height:
             _remaining_rows(e, rows, height, (start, stop, lanes), tile)
@@ -223,7 +119,7 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
 
 
 def _remaining_rows(
-    e: Emitter, rows: Value, height: int, span: tuple[Value, Value, int], tile: _Tile
+    e: Emitter, rows: Value, height: int, span: tuple[Value, Value, int], tile: _Run
 ) -> None:
     """The tile of `height` rows, if the number of rows has that bit, over all panels.
 
@@ -243,13 +139,6 @@ def _remaining_rows(
         if together > 1:
             with e.loop(middle, stop, lanes) as column:
                 tile(height, 1, i, column)
-
-
-def _once(
-    module: ir.Module, real: Real, rows: int, width: int, count: int, *, turned: bool = False
-) -> ir.Function:
-    known = module.globals.get(_tile_name(rows, width, count, turned=turned))
-    return known or _tile(module, real, rows, width, count, turned=turned)
 
 
 def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
@@ -297,9 +186,9 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
                 _copy_panel(e, e.at(source, column), b_k, panel, e.sub(columns, column),
                             width, count)  # fmt: skip
                 with e.loop(zero, height, tallest) as m:
-                    e.builder.call(_once(module, real, tallest, width, 1, turned=True), [
+                    e.builder.call(tile_function(module, real, Tile(tallest, width, turned=True)), [
                         e.at(left, e.mul(m, count)), e.number(tallest), panel, zero,
-                        e.at(target, e.mul(m, c_row), column), c_row, count, accumulate,
+                        e.at(target, e.mul(m, c_row), column), c_row, count, accumulate, panel,
                     ])  # fmt: skip
     e.finish()
     return e.function
