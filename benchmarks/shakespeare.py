@@ -36,8 +36,7 @@ from torch import Tensor, nn
 from comporta.cli.progress import reporter
 from comporta.data import Vocabulary, read_text, split
 from comporta.models import LanguageModel
-from comporta.nn import Recurrent, State
-from comporta.nn.weights import unpack
+from comporta.nn import GRU, Recurrent, State
 from comporta.training import (
     LanguageModelTask,
     Measure,
@@ -173,12 +172,11 @@ class TorchGRU(nn.Module):
     def __init__(self, layer: Recurrent) -> None:
         super().__init__()
         self.gru = nn.GRU(layer.input_size, layer.hidden_size, batch_first=True)
+        packed = GRU(layer.input_size, layer.hidden_size)
         with torch.no_grad():
-            views = unpack(
-                "GRU", {k.removesuffix("_l0"): p.data for k, p in self.gru.named_parameters()}
-            )
             for name, weight in layer.weights().items():
-                views[name].copy_(weight)
+                packed.weights()[name].copy_(weight)
+        self.gru.load_state_dict(packed.state_dict())
 
     def forward(self, x: Tensor, state: Sequence[State] | None) -> tuple[Tensor, tuple[State, ...]]:
         """As `Recurrent.forward`."""
