@@ -10,23 +10,20 @@ over ours. The variants have no rival in torch.nn: they are set beside our own p
 from __future__ import annotations
 
 import argparse
-import datetime
 import math
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
+from machine import write_page
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 import comporta.nn as ours
 
-RESULTS = Path(__file__).parent / "results" / "layers.md"
 SHAPES = [
     (1, 100, 64, 64),
     (1, 100, 256, 256),
@@ -71,12 +68,9 @@ def main() -> None:
                 print(f"{cell:18} {shape!s:22} training step {train_rival:9.2f} {train:9.2f} ms "
                       f"x{train_rival / train:5.2f}  forward {forward_rival:8.2f} {forward:8.2f} "
                       f"ms x{forward_rival / forward:5.2f}", flush=True)  # fmt: skip
-    text = report(rows)
     Console().print(summary(rows))
     if not options.quick:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(text, encoding="utf-8")
-        print(f"written to {RESULTS}")
+        write_page("layers", "Layers on the CPU", "python benchmarks/layers.py", report(rows))
 
 
 def plain(name: str, shape: Shape, seconds: float) -> Row:
@@ -177,14 +171,9 @@ def summary(rows: Rows) -> Table:
     return table
 
 
-def report(rows: Rows) -> str:
-    """The table as Markdown, with the machine, the date and the command."""
+def report(rows: Rows) -> list[str]:
+    """The table as Markdown."""
     lines = [
-        "# Layers on the CPU",
-        "",
-        f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{datetime.date.today()}. Command: `python benchmarks/layers.py`.",
-        "",
         "Milliseconds, medians of alternating calls. The rival is torch.nn; for gru-reset-before "
         "and lstm-peephole it is our own gru and lstm.",
         "",
@@ -205,18 +194,7 @@ def report(rows: Rows) -> str:
             f"| {cell} | {min(train):.2f}, {geometric_mean(train):.2f} | "
             f"{min(forward):.2f}, {geometric_mean(forward):.2f} |"
         )
-    return "\n".join(lines) + "\n"
-
-
-def machine() -> str:
-    """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return lines
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ class Sizes:
         strides: the strides of these tensors.
         training: whether a backward pass will follow.
         reverse: whether time runs from the last step to the first.
-        whole: whether every row takes part in all steps.
         threads: how many torch may use.
     """
 
@@ -57,7 +56,6 @@ class Sizes:
     strides: tuple[tuple[int, ...], ...]
     training: bool
     reverse: bool
-    whole: bool
     threads: int
 
     @cached_property
@@ -174,7 +172,6 @@ class Call:
             strides=tuple([tensor.stride() for tensor in weights.tensors]),
             training=training,
             reverse=reverse,
-            whole=lengths is None,
             threads=torch.get_num_threads(),
         )
         self.kept: Lease | None = None
