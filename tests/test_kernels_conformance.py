@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import problems
 import pytest
@@ -15,6 +20,7 @@ from torch import Tensor
 from comporta import cells, kernels
 from comporta.cells import Cell
 from comporta.kernels import BACKENDS, compile_cell
+from comporta.kernels.cpu import machine
 
 DTYPES = [torch.float32, torch.float64]
 # B, T, D, H: sizes around the widths of vectors (16) and of tiles (8 rows), and far from them.
@@ -221,3 +227,35 @@ def test_every_backend_stands_here() -> None:
         with kernels.use(backend):
             choice = kernels.choose(problem.program, problem.x, problem.state, problem.weights)
         assert choice.backend == backend
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the narrower vectors are of x86-64")
+@pytest.mark.parametrize(
+    ("processor", "features", "width"),
+    [("haswell", "+avx2,+fma,+bmi,+bmi2", 32), ("nehalem", "+sse4.2,-avx", 16)],
+    ids=["AVX2", "SSE"],
+)
+def test_narrower_vectors(processor: str, features: str, width: int, tmp_path: Path) -> None:
+    """Kernels as a lesser processor would get them, compiled in a process of its own."""
+    if machine.vector_bytes() < width:
+        pytest.skip("this processor's vectors are narrower still")
+    done = subprocess.run(
+        [sys.executable, "-c", _NARROW, processor, f"{features},-avx512f", str(width)],
+        env={**os.environ, "COMPORTA_CACHE": str(tmp_path)},
+        cwd=Path(__file__).parent, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+_NARROW = """
+import sys, torch
+from comporta.kernels.cpu import machine
+machine._host = lambda: (sys.argv[1], sys.argv[2])
+import problems
+assert machine.vector_bytes() == int(sys.argv[3])
+for cell in ("gru", "gru-reset-before", "lstm-peephole"):
+    for dtype in (torch.float32, torch.float64):
+        for batch, hidden in ((3, 9), (13, 32)):
+            problem = problems.make(cell, batch=batch, time=7, depth=18, hidden=hidden, dtype=dtype)
+            problems.compare(problem, "cpu")
+"""
