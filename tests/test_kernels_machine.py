@@ -239,6 +239,15 @@ def test_buffers_come_back_and_are_used_again() -> None:
     assert other.address not in places
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_too_large_a_buffer_leaves_nothing_behind() -> None:
+    before = memory._free_bytes
+    with pytest.raises(RuntimeError):
+        Lease(1 << 60, torch.float32)
+    gc.collect()
+    assert memory._free_bytes == before
+
+
 def test_a_lease_may_die_while_another_one_takes() -> None:
     """The collector may run at any allocation, also inside the lock."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", _DYING], timeout=100, check=False)

@@ -42,8 +42,10 @@ class Lease:
         return self.numbers.data_ptr()
 
     def __del__(self) -> None:
-        with _lock:
-            _give_back(self.numbers)
+        # Where there was not enough memory there is nothing to give back.
+        if hasattr(self, "numbers"):
+            with _lock:
+                _give_back(self.numbers)
 
 
 def _give_back(flat: Tensor) -> None:
