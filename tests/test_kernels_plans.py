@@ -19,6 +19,7 @@ from comporta.kernels import Weights
 from comporta.kernels.cpu import engine, openmp, threads
 from comporta.kernels.cpu.product import SUM
 from comporta.kernels.cpu.table import Given, Jobs, Memory, Table
+from comporta.nn import LSTM
 
 PRODUCTS = engine.products(32)
 
@@ -82,6 +83,19 @@ def test_weights_of_any_strides() -> None:
     problems.assert_same_bits(
         problems.solve(replace(problem, weights=turned), "cpu"), problems.solve(problem, "cpu")
     )
+
+
+def test_gradients_are_those_of_the_weights_that_were_there() -> None:
+    """Between the passes a parameter may be given other memory, and its own be written over."""
+    layer, x = LSTM(16, 32, batch_first=True), torch.randn(4, 9, 16)
+    right = torch.autograd.grad(layer(x)[0].sum(), list(layer.parameters()))
+    loss = layer(x)[0].sum()
+    for parameter in layer.parameters():
+        parameter.data = torch.full_like(parameter, torch.nan)
+    poison = [torch.full((size,), torch.nan) for size in range(128, 4096, 128)]
+    found = torch.autograd.grad(loss, list(layer.parameters()))
+    assert len(poison) == 31
+    assert all(map(torch.equal, found, right))
 
 
 def test_a_table_is_filled_anew() -> None:

@@ -79,7 +79,7 @@ def backward(
     sizes, x = call.sizes, call.x
     assert call.kept is not None
     assert not call.spent
-    zeros = x.new_zeros(sizes.width) if d_output is None or None in d_state else None
+    zeros = x.new_zeros(sizes.width)
     arriving = [_or(gradient, zeros, (sizes.batch, sizes.hidden)) for gradient in d_state]
     if sizes.batch * sizes.time == 0:
         return _nothing_ran(call, arriving, wants_x=wants_x)
@@ -117,15 +117,12 @@ def backward(
     ])  # fmt: skip
 
 
-def _or(given: Tensor | None, zeros: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+def _or(given: Tensor | None, zeros: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A gradient with the numbers of a row side by side; None is zero."""
-    if given is not None:
-        return side_by_side(given)
-    assert zeros is not None
-    return zeros[: shape[-1]].expand(shape)
+    return zeros[: shape[-1]].expand(shape) if given is None else side_by_side(given)
 
 
-def _whole_vectors(call: Call, d_output: Tensor | None, zeros: Tensor | None) -> Tensor:
+def _whole_vectors(call: Call, d_output: Tensor | None, zeros: Tensor) -> Tensor:
     """The output's gradient as the kernel reads it: whole vectors, numbers side by side."""
     sizes = call.sizes
     shape = (sizes.batch, sizes.time, sizes.width)

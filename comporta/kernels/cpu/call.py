@@ -178,6 +178,8 @@ class Call:
         self.spent = False
         self.given = {f"weight {i}": t.data_ptr() for i, t in enumerate(weights.tensors)}
         self.given["x"] = x.data_ptr()
+        # A tensor may get other memory before the backward pass; these addresses are of this one.
+        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors)]
 
     def fresh(self, columns: int) -> Tensor:
         """A new tensor (B, T, columns) in the memory order of x, to be given away."""
