@@ -83,6 +83,17 @@ class TrainingError(ComportaError):
     """Training cannot go on."""
 
 
+def missing_extra(package: str, extra: str) -> ConfigurationError:
+    """The error for a library that comes with one of Comporta's extras and is not installed.
+
+    >>> str(missing_extra("soundfile", "audio"))
+    "this needs the library soundfile; install it with: pip install 'comporta[audio]'"
+    """
+    return ConfigurationError(
+        f"this needs the library {package}; install it with: pip install 'comporta[{extra}]'"
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming the nearest of the known names, for the end of a message.
 
