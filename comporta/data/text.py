@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from comporta.data.lines import GZIP, explained, nothing_in
 from comporta.errors import DataError
 
 EMBEDDED_CHARACTERS = 3_000_000
@@ -15,7 +17,8 @@ VALIDATION_SHARE = 0.1
 def read_text(path: str | Path) -> str:
     """Read one text file, which must be UTF-8 and not empty.
 
-    Line ends are kept as they are, so that the characters of the file round trip.
+    Line ends are kept as they are, so that the characters of the file round trip. A gzip file is
+    unpacked.
 
     Args:
         path: the file.
@@ -24,8 +27,8 @@ def read_text(path: str | Path) -> str:
         Its text.
 
     Raises:
-        DataError: there is no such file, it is a directory, it may not be read, it is empty,
-            or its bytes are not UTF-8 (the message says where).
+        DataError: there is no such file, it is a directory, it may not be read, it is empty, it
+            is a damaged gzip file, or its bytes are not UTF-8 (the message says where).
 
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
@@ -34,24 +37,12 @@ def read_text(path: str | Path) -> str:
     'maré\\r\\n'
     """
     path = Path(path)
-    try:
+    with explained(path):
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"no such file: {path}; give the path of a text file") from None
-    except NotADirectoryError:
-        raise DataError(
-            f"no such file: {path}; what stands before its name is a file, not a folder"
-        ) from None
-    except IsADirectoryError:
-        raise DataError(
-            f"{path} is a directory; give the text files themselves, for example {path}/*.txt"
-        ) from None
-    except PermissionError:
-        raise DataError(f"no permission to read {path}; check the rights of the file") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        if data.startswith(GZIP):
+            data = gzip.decompress(data)
     if not data:
-        raise DataError(f"{path} is empty; give a file with text in it")
+        raise nothing_in(path)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
