@@ -118,8 +118,6 @@ def test_attention_refuses_what_does_not_fit() -> None:
         Attention(3, 3, kind="dots")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="query_size is 3, memory_size is 4"):
         Attention(3, 4, kind="dot")
-    with pytest.raises(ConfigurationError, match="no hidden size"):
-        Attention(3, 4, kind="general", hidden=5)
     attention = Attention(3, 4)
     with pytest.raises(ShapeError, match="Dm = 4"):
         attention(torch.zeros(2, 1, 3), torch.zeros(2, 5, 3))

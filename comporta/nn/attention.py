@@ -45,7 +45,7 @@ class Attention(nn.Module):
         query_size: Dq.
         memory_size: Dm; for dot it must be Dq.
         kind: how a query and a place are compared.
-        hidden: A, the length of v, for additive; Dq unless given.
+        hidden: A, the length of v, Dq unless given; the other kinds have no v.
 
     Raises:
         ConfigurationError: an unknown kind, or sizes that do not fit it.
@@ -77,8 +77,6 @@ class Attention(nn.Module):
                 f"dot attention needs queries as large as the memory: query_size is {query_size}, "
                 f"memory_size is {memory_size}; make them equal, or take kind='general'"
             )
-        if kind != "additive" and hidden is not None:
-            raise ConfigurationError(f"{kind} attention has no hidden size; it was given {hidden}")
         self.kind = kind
         self.query_size = query_size
         self.memory_size = memory_size
