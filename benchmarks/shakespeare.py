@@ -37,17 +37,9 @@ from comporta.cli.progress import reporter
 from comporta.data import Vocabulary, read_text, split
 from comporta.models import LanguageModel
 from comporta.nn import GRU, Recurrent, State
-from comporta.training import (
-    LanguageModelTask,
-    Measure,
-    Progress,
-    Reporter,
-    Run,
-    RunFolder,
-    from_settings,
-    load,
-    start,
-)
+from comporta.tasks.language_model import KIND, LanguageModelTask
+from comporta.tasks.trained_language_model import text_figures
+from comporta.training import Measure, Progress, Reporter, Run, RunFolder, Task
 
 PAGE = RESULTS / "shakespeare.md"
 ORDER = 5
@@ -97,17 +89,17 @@ class Watch:
     shown: Reporter
     validations: list[tuple[float, float]] = field(default_factory=list)
 
-    def began(self, progress: Progress) -> None:
+    def began(self, progress: Progress, task: Task) -> None:
         """Pass it on."""
-        self.shown.began(progress)
+        self.shown.began(progress, task)
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
         """Pass it on."""
-        self.shown.stepped(progress, measure)
+        self.shown.stepped(progress, loss, count)
 
     def validated(self, progress: Progress, measure: Measure) -> None:
         """Keep it and pass it on."""
-        self.validations.append((progress.seconds, measure.nats_per_token))
+        self.validations.append((progress.seconds, measure.loss))
         self.shown.validated(progress, measure)
 
     def reached(self, nats: float) -> str:
@@ -122,12 +114,12 @@ def train(part: str, data: Path, minutes: float) -> list[str]:
     settings = RECIPES[part] | {"files": (str(data.resolve()),), "minutes": minutes}
     with reporter() as shown:
         watch = Watch(shown)
-        progress = start(settings, folder, watch, overwrite=True)
+        progress = KIND.start(settings, folder, watch, overwrite=True)
     if not progress.finished:
         sys.exit("stopped; no figures")
     # Both models read the held-out text once, from its beginning to its end.
     train_text, held_out = split(read_text(data))
-    model = load(folder.path)
+    model = KIND.load(folder)
     measure = model.evaluate(held_out)
     ngram = measure_ngram(model.vocabulary, train_text, held_out)
     lines = [
@@ -140,25 +132,25 @@ def train(part: str, data: Path, minutes: float) -> list[str]:
         row(f"{ORDER}-gram, modified Kneser-Ney", ngram),
         "",
         f"{progress.step} steps in {progress.seconds:.0f} s, validation included; "
-        f"{len(model.vocabulary)} tokens in the vocabulary, {measure.tokens} held out.",
+        f"{len(model.vocabulary)} tokens in the vocabulary, {measure['tokens']} held out.",
     ]
     if part == "characters":
         lines.append(f"Validation at most {GOAL:.2f} nats a character: {watch.reached(GOAL)}.")
     return lines
 
 
-def measure_ngram(vocabulary: Vocabulary, train_text: str, held_out: str) -> Measure:
+def measure_ngram(vocabulary: Vocabulary, train_text: str, held_out: str) -> dict[str, float]:
     """The n-gram model on the same tokens."""
     ngram = KneserNey(
         vocabulary.encode(train_text).ids.numpy(), vocabulary=len(vocabulary), order=ORDER
     )
     tokens = vocabulary.encode(held_out).ids.numpy()
-    return Measure(nats=ngram.nats(tokens), tokens=len(tokens), characters=len(held_out))
+    return text_figures(nats=ngram.nats(tokens), tokens=len(tokens), characters=len(held_out))
 
 
-def row(name: str, measure: Measure) -> str:
+def row(name: str, measure: dict[str, float]) -> str:
     """A measure as a row of the table."""
-    values = (measure.nats_per_token, measure.perplexity, measure.bits_per_character)
+    values = (measure[key] for key in ("nats_per_token", "perplexity", "bits_per_character"))
     return f"| {name} | " + " | ".join(f"{value:.4f}" for value in values) + " |"
 
 
@@ -206,14 +198,14 @@ class Clock:
         self.seconds: list[float] = []
         self._last = 0.0
 
-    def began(self, progress: Progress) -> None:
+    def began(self, progress: Progress, task: Task) -> None:
         """Start."""
         self._last = time.perf_counter()
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
         """A step ends here; between the last one and its start nothing else happens."""
         now = time.perf_counter()
-        self.losses.append(measure.nats_per_token)
+        self.losses.append(loss)
         self.seconds.append(now - self._last)
         self._last = now
 
@@ -224,16 +216,16 @@ class Clock:
 def run_engines(data: Path, window: int) -> dict[str, list[Clock]]:
     """Steps of the training loop with either layer in turn, a few rounds of them."""
     settings = RECIPES["characters"] | {"files": (str(data.resolve()),), "window": window}
-    recipe, options = from_settings(settings | {"steps": STEPS, "validate_every": STEPS})
+    recipe = KIND.parts.recipe(settings | {"steps": STEPS, "validate_every": STEPS})
     tasks = {"comporta": LanguageModelTask(recipe), "torch.nn.GRU": TorchTask(recipe)}
     clocks: dict[str, list[Clock]] = {name: [] for name in tasks}
     for _ in range(ROUNDS):
         for name, task in tasks.items():
             with tempfile.TemporaryDirectory() as home:
                 folder = RunFolder(home)
-                folder.begin({}, tokenizer=task.vocabulary.to_json())
+                folder.begin({}, texts={})
                 clock = Clock()
-                Run(task, options, folder).train(clock)
+                Run(task, recipe.options, folder).train(clock)
                 clocks[name].append(clock)
     return clocks
 

@@ -36,7 +36,7 @@ def moment(step: int) -> Checkpoint:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
-    folder.begin({"hidden": 3}, tokenizer='{"é": 1}')
+    folder.begin({"hidden": 3}, texts={"tokenizer.json": '{"é": 1}'})
     folder.save(moment(1), best=True)
     folder.save(moment(2), best=False)
     return folder
@@ -56,7 +56,7 @@ def test_what_was_saved_comes_back(folder: RunFolder) -> None:
     assert torch.equal(last.training["optimizer.0.exp_avg"], torch.arange(3))
     assert folder.best_weights()["w"].tolist() == [1, 1, 1]
     assert folder.config()["hidden"] == 3
-    assert folder.tokenizer() == '{"é": 1}'
+    assert folder.texts() == {"tokenizer.json": '{"é": 1}'}
 
 
 def test_only_the_last_and_the_best_are_kept(folder: RunFolder) -> None:
@@ -81,7 +81,7 @@ def all_files(folder: RunFolder) -> list[str]:
 
 def read_everything(folder: RunFolder) -> None:
     folder.config()
-    folder.tokenizer()
+    folder.texts()
     folder.last()
     folder.best_weights()
 
@@ -127,7 +127,7 @@ def test_no_folder_no_run_and_no_checkpoint_yet(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"it has no config\.json"):
         RunFolder(tmp_path).config()
     begun = RunFolder(tmp_path / "begun")
-    begun.begin({}, tokenizer="{}")
+    begun.begin({}, texts={"tokenizer.json": "{}"})
     assert begun.last() is None
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         begun.best_weights()
@@ -152,10 +152,10 @@ def test_a_folder_of_other_things_is_not_free(tmp_path: Path, name: str) -> None
         with pytest.raises(ConfigurationError, match="holds no model, but other things"):
             check()
     # Where a run was begun they stay beside it, whatever becomes of the run.
-    folder.begin({}, tokenizer="{}")
+    folder.begin({}, texts={"tokenizer.json": "{}"})
     folder.save(moment(1), best=True)
     folder.check_ours()
-    folder.begin({}, tokenizer="{}")
+    folder.begin({}, texts={"tokenizer.json": "{}"})
     assert (tmp_path / name).exists()
 
 
@@ -174,7 +174,7 @@ def test_what_a_run_killed_at_its_beginning_leaves_is_free(folder: RunFolder) ->
 
 def test_beginning_anew_leaves_nothing_of_the_old_run(folder: RunFolder) -> None:
     (folder.path / "notes.txt").write_text("mine")
-    folder.begin({"hidden": 9}, tokenizer="{}")
+    folder.begin({"hidden": 9}, texts={"tokenizer.json": "{}"})
     assert all_files(folder) == ["config.json", "notes.txt", "tokenizer.json"]
 
 
@@ -213,7 +213,7 @@ def test_a_refused_write_leaves_the_last_checkpoint(
 
 def test_a_part_left_by_a_kill_is_in_nobodys_way(folder: RunFolder) -> None:
     first = RunFolder(folder.path.with_name("first"))
-    first.begin({}, tokenizer="{}")
+    first.begin({}, texts={"tokenizer.json": "{}"})
     (first.path / "checkpoint-000001").mkdir()
     assert first.last() is None
 

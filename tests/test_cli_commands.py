@@ -7,33 +7,17 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Call
 
-from comporta import cells, cli
-from comporta.training import LanguageModelRecipe, TrainingOptions, load
-from comporta.training.language_model import from_settings, to_json
+from comporta import cells
+from comporta.tasks import NAMES, kind, load
+from comporta.training.recipe import plain
 
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 SMALL = ["--hidden", "8", "--embedding", "4", "--window", "10", "--batch-size", "4"]
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line in this process: its status, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["comporta", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
@@ -102,7 +86,7 @@ def test_evaluate(model: Path, text: Path, call: Call) -> None:
     found = json.loads(out)
     assert status == 0
     assert found["tokens"] == len(TEXT)
-    assert found["nats_per_token"] == pytest.approx(load(model).evaluate(TEXT).nats_per_token)
+    assert found["nats_per_token"] == pytest.approx(load(model).evaluate(TEXT)["nats_per_token"])
     assert found["bits_per_token"] == pytest.approx(found["nats_per_token"] / math.log(2))
     assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_token"]))
     assert f"{found['perplexity']:.4f}" in call("evaluate", model, text)[1]
@@ -180,10 +164,11 @@ def test_resume_goes_on_or_begins(text: Path, call: Call, tmp_path: Path) -> Non
         assert (status, json.loads(shown)["steps"]) == (0, 6)
 
 
-def test_the_help_names_the_defaults_there_are() -> None:
-    options = to_json(*from_settings({"steps": 1}))
+@pytest.mark.parametrize("task", NAMES)
+def test_the_help_names_every_setting_and_its_default(task: str) -> None:
+    options = {name: plain(value) for name, value in kind(task).parts.defaults.items()}
     told = subprocess.run(
-        [sys.executable, "-m", "comporta", "train", "language-model", "--help"],
+        [sys.executable, "-m", "comporta", "train", task, "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -201,13 +186,6 @@ def test_the_help_names_the_defaults_there_are() -> None:
 def test_the_help_of_generate_names_the_token_it_means(call: Call) -> None:
     """Help is Markdown, in which a bare <unk> is a tag and not shown."""
     assert "Let <unk> be drawn" in call("generate", "--help")[1]
-
-
-def test_every_setting_is_an_option() -> None:
-    from comporta.cli.train import language_model
-
-    names = {*LanguageModelRecipe.__dataclass_fields__, *TrainingOptions.__dataclass_fields__}
-    assert names <= set(language_model.__annotations__)
 
 
 def test_help_does_not_wait_for_torch() -> None:

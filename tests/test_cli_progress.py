@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from types import MappingProxyType
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,19 @@ from rich.console import Console
 from comporta.cli.progress import BarReporter, LineReporter, make_bar
 from comporta.training import Measure, Progress
 
-MEASURE = Measure(nats=3200 * 1.5, tokens=3200, characters=3200)
+
+class Words:
+    """What a language model says of its loss, one character a token."""
+
+    unit = "tokens"
+    report = MappingProxyType({"training tokens": 12345})
+
+    def describe(self, loss: float) -> dict[str, str]:
+        bits = f"{loss / math.log(2):.3f} bits/char"
+        return {"bits": bits, "perplexity": f"perplexity {math.exp(loss):.2f}"}
+
+
+MEASURE = Measure(loss=1.5, summary="perplexity 4.48, 2.1640 bits/char")
 
 
 def drawn(width: int, *, total: int | None, step: int) -> str:
@@ -19,8 +32,8 @@ def drawn(width: int, *, total: int | None, step: int) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
     bar = make_bar(console)
     reporter = BarReporter(bar)
-    reporter.began(Progress(total=total))
-    reporter.stepped(Progress(step=step, total=total), MEASURE)
+    reporter.began(Progress(total=total), Words())  # type: ignore[arg-type]
+    reporter.stepped(Progress(step=step, total=total), 1.5, 3200)
     with console.capture() as shown:
         console.print(bar.get_renderable())
     (line,) = shown.get().splitlines()
@@ -50,6 +63,11 @@ def test_what_is_shown_in_how_much_room(width: int, words: list[str]) -> None:
     every = ("loss 1.500", "perplexity 4.48", "bits/char", "tokens/s")
     assert [word for word in every if word in line] == words
     assert f"{1.5 / math.log(2):.3f} bits/char" in line
+
+
+def test_what_the_data_is_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    LineReporter().began(Progress(total=3), Words())  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines()[0] == "training tokens: 12,345"
 
 
 def test_a_validation_fits_in_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ CASES = [
     (training("stuffed") + " --overwrite", "holds no model, but other things (notes.txt)"),
     (training("."), "holds no model, but other things"),
     (training("new") + " --hidden 99999999", "parameters needs at least"),
-    (training("new") + " --layers 99999999999999", "parameters needs at least"),
+    (training("new") + " --layers 99999999999999", "it must be at most 1000"),
     (training("model") + " --overwrite --hidden 99999999", "lower --hidden"),
     (training("new") + " --seed 9223372036854775808", "must be 0 or more, and below 2**63"),
     (training("new") + " --lr nan", "lr is nan; it must be a number above 0"),

@@ -27,8 +27,9 @@ ROOMS = {
     "nn": "errors cells kernels",
     "models": "errors cells kernels nn",
     "data": "errors",
-    "training": "errors cells kernels nn models data",
-    "cli": "errors cells kernels nn models data training",
+    "training": "errors cells nn",
+    "tasks": "errors cells nn models data training",
+    "cli": "errors cells data models training tasks",
     "__main__": "cli",
 }
 # What a room may use of the world beside Python itself; None is anything.

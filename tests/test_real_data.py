@@ -15,7 +15,8 @@ import pytest
 from comporta.cells import get
 from comporta.data import Vocabulary, read_text, read_texts, split
 from comporta.errors import DataError
-from comporta.training import Measure, Progress, RunFolder, load, start
+from comporta.tasks.language_model import KIND
+from comporta.training import Measure, Progress, RunFolder, Task
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +103,9 @@ def test_a_file_in_an_old_encoding_is_refused_where_it_stops_being_utf8(data_fol
 
 
 class Silent:
-    def began(self, progress: Progress) -> None: ...
+    def began(self, progress: Progress, task: Task) -> None: ...
 
-    def stepped(self, progress: Progress, measure: Measure) -> None: ...
+    def stepped(self, progress: Progress, loss: float, count: int) -> None: ...
 
     def validated(self, progress: Progress, measure: Measure) -> None: ...
 
@@ -124,10 +125,10 @@ def test_a_few_seconds_beat_the_frequencies_of_characters(
         "lr": 0.01,
     }
     folder = RunFolder(tmp_path / "run")
-    progress = start(settings, folder, Silent())
+    progress = KIND.start(settings, folder, Silent())
     train, held_out = split(text)
     bar = unigram_nats(train, held_out)
     assert 3 < bar < 3.5
     assert progress.best is not None
-    assert progress.best.nats_per_token < bar - 0.5
-    assert load(folder.path).evaluate(held_out).nats_per_token < bar - 0.5
+    assert progress.best.loss < bar - 0.5
+    assert KIND.load(folder).evaluate(held_out)["nats_per_token"] < bar - 0.5

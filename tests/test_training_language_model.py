@@ -11,33 +11,26 @@ import torch
 from torch import Tensor
 
 from comporta import cells
+from comporta.cli.settings import described
 from comporta.data import LEVELS, split
 from comporta.errors import CheckpointError, ConfigurationError, DataError
 from comporta.models import Sampling
-from comporta.training import (
-    LanguageModelRecipe,
-    LanguageModelTask,
-    Measure,
-    Progress,
-    RunFolder,
-    TrainedLanguageModel,
-    TrainingOptions,
-    from_settings,
-    load,
-    resume,
-    start,
-)
-from comporta.training.language_model import to_json
+from comporta.tasks import NAMES, kind, load
+from comporta.tasks.language_model import KIND, LanguageModelTask
+from comporta.tasks.trained_language_model import TrainedLanguageModel
+from comporta.training import Measure, Progress, RunFolder, Task
 from comporta.training.task import Carried
+
+start, resume = KIND.start, KIND.resume
 
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 OWN = cells.Cell("own", "h = tanh(W_h @ x + U_h @ h + b_h)")
 
 
 class Silent:
-    def began(self, progress: Progress) -> None: ...
+    def began(self, progress: Progress, task: Task) -> None: ...
 
-    def stepped(self, progress: Progress, measure: Measure) -> None: ...
+    def stepped(self, progress: Progress, loss: float, count: int) -> None: ...
 
     def validated(self, progress: Progress, measure: Measure) -> None: ...
 
@@ -61,7 +54,7 @@ def trained(text: Path, **changes: object) -> TrainedLanguageModel:
 
 def test_one_epoch_with_full_gradients_is_one_window_over_the_text(text: Path) -> None:
     """A window that covers the streams: the loss of the task is that of the whole text."""
-    recipe, _ = from_settings(settings(text, window=600, batch_size=1))
+    recipe = KIND.parts.recipe(settings(text, window=600, batch_size=1))
     task = LanguageModelTask(recipe)
     assert task.steps_per_epoch == 2
     model = task.build().double()
@@ -70,8 +63,8 @@ def test_one_epoch_with_full_gradients_is_one_window_over_the_text(text: Path) -
     carried: Carried = None
     for index in range(task.steps_per_epoch):
         step = task.loss(model, index, carried)
-        parts.append(step.mean * step.tokens)
-        tokens += step.tokens
+        parts.append(step.mean * step.count)
+        tokens += step.count
         carried = step.carried
     found = torch.autograd.grad(torch.stack(parts).sum(), list(model.parameters()))
 
@@ -90,10 +83,10 @@ def test_it_learns(text: Path, level: str) -> None:
     model = trained(text, level=level, hidden=16, steps=60, lr=0.03)
     uniform = math.log(len(model.vocabulary))
     measure = model.evaluate(split(TEXT)[1])
-    assert measure.nats_per_token < 0.75 * uniform
-    assert measure.perplexity == pytest.approx(math.exp(measure.nats_per_token))
-    assert measure.bits_per_token == pytest.approx(measure.nats_per_token / math.log(2))
-    assert measure.characters == len(split(TEXT)[1])
+    assert measure["nats_per_token"] < 0.75 * uniform
+    assert measure["perplexity"] == pytest.approx(math.exp(measure["nats_per_token"]))
+    assert measure["bits_per_token"] == pytest.approx(measure["nats_per_token"] / math.log(2))
+    assert measure["characters"] == len(split(TEXT)[1])
 
 
 def test_a_loaded_model_is_the_best_one_and_leaves_the_generator_alone(text: Path) -> None:
@@ -104,8 +97,8 @@ def test_a_loaded_model_is_the_best_one_and_leaves_the_generator_alone(text: Pat
     assert torch.equal(torch.get_rng_state(), before)
     assert progress.best is not None
     # Four streams that begin blank against one: not the same number, but nearly.
-    validation = model.evaluate(split(TEXT)[1]).nats_per_token
-    assert validation == pytest.approx(progress.best.nats_per_token, abs=0.1)
+    validation = model.evaluate(split(TEXT)[1])["nats_per_token"]
+    assert validation == pytest.approx(progress.best.loss, abs=0.1)
 
 
 def test_a_cell_of_ones_own_comes_along_as_its_text(text: Path) -> None:
@@ -123,7 +116,9 @@ def test_scores_of_a_loaded_model(text: Path) -> None:
     assert [name for name, _ in score.steps] == [*"7 times ", "<unk>"]
     assert score.log_probability == pytest.approx(sum(value for _, value in score.steps))
     assert score.perplexity == pytest.approx(math.exp(-score.log_probability / 9))
-    assert -model.evaluate("7 times ŷ").nats == pytest.approx(score.log_probability)
+    assert -9 * model.evaluate("7 times ŷ")["nats_per_token"] == pytest.approx(
+        score.log_probability
+    )
     with pytest.raises(DataError, match="no tokens to score"):
         model.score("")
 
@@ -189,8 +184,8 @@ def test_a_mistake_does_not_cost_the_model_that_is_there(text: Path) -> None:
 def test_a_run_killed_before_its_first_checkpoint_begins_again(text: Path) -> None:
     whole, killed = (RunFolder(text.parent / name) for name in ("whole", "killed"))
     start(settings(text), whole, Silent())
-    config = {k: v for k, v in whole.config().items() if k not in ("format", "tokenizer_sha256")}
-    killed.begin(config, tokenizer=whole.tokenizer())
+    config = {k: v for k, v in whole.config().items() if k not in ("format", "texts")}
+    killed.begin(config, texts=whole.texts())
     assert resume({}, killed, Silent()).step == 6
     expected, found = whole.last(), killed.last()
     assert expected is not None
@@ -208,7 +203,7 @@ def test_resuming_with_other_settings_or_another_text_is_refused(text: Path) -> 
     with pytest.raises(ConfigurationError, match="cell is gru there, and own was given"):
         resume({"cell": OWN}, folder, Silent())
     text.write_text(TEXT + "more")
-    with pytest.raises(DataError, match=r"the text has changed.*text\.txt"):
+    with pytest.raises(DataError, match=r"the data has changed.*text\.txt"):
         resume({}, folder, Silent())
     text.unlink()
     with pytest.raises(DataError, match="no such file"):
@@ -216,15 +211,21 @@ def test_resuming_with_other_settings_or_another_text_is_refused(text: Path) -> 
 
 
 def test_settings_round_trip_as_json(text: Path) -> None:
-    recipe, options = from_settings(settings(text, feed_forward=(3, 4), tied=False, cell=OWN))
-    data = to_json(recipe, options)
-    assert set(data) == {f.name for part in (recipe, options) for f in fields(part)}
+    recipe = KIND.parts.recipe(settings(text, feed_forward=(3, 4), tied=False, cell=OWN))
+    data = recipe.to_json()
+    assert set(data) == {f.name for part in recipe.parts for f in fields(part)}
     assert data["feed_forward"] == [3, 4]
+    assert KIND.parts.from_json(data) == recipe
 
 
-def test_no_two_settings_share_a_name() -> None:
-    names = [f.name for part in (LanguageModelRecipe, TrainingOptions) for f in fields(part)]
+@pytest.mark.parametrize("name", NAMES)
+def test_no_two_settings_share_a_name_and_each_is_described(name: str) -> None:
+    """By construction for every task: an option is a field, and its help what the field is."""
+    parts = kind(name).parts
+    names = [f.name for part in parts.all for f in fields(part)]
     assert len(names) == len(set(names))
+    for part in parts.all:
+        assert list(described(part)) == [f.name for f in fields(part)]
 
 
 def test_weights_of_another_model_are_refused(text: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from comporta.errors import CheckpointError, TrainingError
-from comporta.training import Measure, Progress, Run, RunFolder, StepLoss, TrainingOptions
+from comporta.training import Measure, Progress, Run, RunFolder, StepLoss, Task, TrainingOptions
 from comporta.training.budget import Budget
 from comporta.training.task import Carried
 
@@ -27,6 +27,7 @@ class SlopeTask:
     """Fit a slope; the carried state counts the windows since the beginning of the epoch."""
 
     steps_per_epoch = 4
+    unit = "windows"
 
     def __init__(self, *, spoil: int | None = None, scale: float = 1.0) -> None:
         self.spoil, self.scale = spoil, scale
@@ -37,7 +38,7 @@ class SlopeTask:
     def build(self) -> nn.Module:
         return Slope()
 
-    def loss(self, model: nn.Module, index: int, carried: Carried) -> StepLoss:
+    def loss(self, model: nn.Module, step: int, carried: Carried) -> StepLoss:
         assert isinstance(model, Slope)
         assert model.training
         count = torch.zeros(()) if carried is None else carried[0]
@@ -45,14 +46,12 @@ class SlopeTask:
         assert not count.requires_grad
         self.carried.append(float(count))
         # Noise from torch's generator, as dropout draws it.
-        target = torch.tensor([1.0, 2.0, 3.0]) * (index + 1) + 0.1 * torch.randn(3)
+        target = torch.tensor([1.0, 2.0, 3.0]) * (step % 4 + 1) + 0.1 * torch.randn(3)
         loss = self.scale * ((model.weight - target) ** 2).sum()
         self.updates += 1
         if self.updates == self.spoil:
             loss = loss * math.inf
-        return StepLoss(
-            mean=loss, tokens=2, characters=4, carried=(count + 1 + 0 * model.weight.sum(),)
-        )
+        return StepLoss(mean=loss, count=2, carried=(count + 1 + 0 * model.weight.sum(),))
 
     def blank_state(self, model: nn.Module) -> Carried:
         return (torch.randn(()),)
@@ -62,7 +61,10 @@ class SlopeTask:
         assert not model.training
         assert not torch.is_grad_enabled()
         self.measured.append(float((model.weight - 2).abs().sum()))
-        return Measure(nats=self.measured[-1] * 5, tokens=5, characters=5)
+        return Measure(loss=self.measured[-1])
+
+    def describe(self, loss: float) -> dict[str, str]:
+        return {}
 
 
 class Log:
@@ -70,10 +72,10 @@ class Log:
         self.stop_at = stop_at
         self.steps: list[float] = []
 
-    def began(self, progress: Progress) -> None: ...
+    def began(self, progress: Progress, task: Task) -> None: ...
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
-        self.steps.append(measure.nats_per_token)
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
+        self.steps.append(loss)
         if progress.step == self.stop_at:
             signal.raise_signal(signal.SIGINT)
 
@@ -82,7 +84,7 @@ class Log:
 
 def new_folder(path: Path) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin({}, tokenizer="{}")
+    folder.begin({}, texts={})
     return folder
 
 
@@ -161,7 +163,7 @@ def test_the_best_is_the_lowest_validation_and_patience_ends_the_run(tmp_path: P
     assert progress.finished
     assert progress.step < 400
     assert progress.best is not None
-    assert progress.best.nats_per_token == min(task.measured)
+    assert progress.best.loss == min(task.measured)
     assert progress.step == progress.best_step + 5
     weights = folder.best_weights()["weight"]
     assert float((weights - 2).abs().sum()) == pytest.approx(min(task.measured))
@@ -220,9 +222,9 @@ def test_minutes_fix_the_number_of_steps_once(
     monkeypatch.setattr("comporta.training.budget.time.monotonic", lambda: now[0])
 
     class Ticking(SlopeTask):
-        def loss(self, model: nn.Module, index: int, carried: Carried) -> StepLoss:
+        def loss(self, model: nn.Module, step: int, carried: Carried) -> StepLoss:
             now[0] += 0.1
-            return super().loss(model, index, carried)
+            return super().loss(model, step, carried)
 
     folder = new_folder(tmp_path)
     options = TrainingOptions(minutes=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 
@@ -16,6 +17,8 @@ def main() -> None:
         # A text may hold what the terminal's encoding has no place for; that is no reason to stop.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # What the library has to say of its work is said like everything else.
+    logging.basicConfig(format="comporta: %(message)s", stream=sys.stderr, force=True)
     from comporta.cli.app import app
 
     try:

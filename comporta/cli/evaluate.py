@@ -7,26 +7,24 @@ from typing import Annotated
 
 import typer
 
-from comporta.cli.output import Folder, Json, note_unknown, print_json
+from comporta.cli.output import Folder, Json, print_json
 
 
 def evaluate(
     folder: Folder,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Text files, UTF-8.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Data of the kind it was trained on.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Measure a trained model on text it has not seen.
+    """Measure a trained model on data it has not seen.
 
-    The files are read as one text from beginning to end. Nats and bits are per token; bits per
-    character compare across vocabularies.
+    Text files for a language model are read as one text from beginning to end; nats and bits are
+    per token, and bits per character compare across vocabularies.
     """
-    from comporta.data import read_texts
-    from comporta.training import load
+    from comporta.tasks import load
 
-    text = read_texts(files)
-    trained = load(folder)
-    note_unknown(trained.encode(text).unknown, "the text")
-    measure = trained.evaluate(text).to_json()
+    measure = load(folder).evaluate_files(files)
     if as_json:
         print_json(measure)
         return

@@ -40,7 +40,7 @@ def generate(
     `comporta generate runs/shakespeare --prime "ROMEO:" --temperature 0.8`
     """
     from comporta.models import Sampling
-    from comporta.training import load
+    from comporta.tasks import load
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     trained = load(folder)

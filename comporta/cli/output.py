@@ -17,8 +17,6 @@ Folder = Annotated[
     str, typer.Argument(metavar="DIR", help="Folder of a trained model (its --out).")
 ]
 
-_SHOWN = 10
-
 
 def print_json(data: object) -> None:
     """Print JSON; what is not a finite number becomes null, which JSON can hold.
@@ -49,9 +47,7 @@ def note(message: str) -> None:
 
 def note_unknown(unknown: Mapping[str, int], where: str) -> None:
     """Say which pieces of a text the model does not know, if there are any."""
-    if not unknown:
-        return
-    ranked = sorted(unknown, key=lambda piece: (-unknown[piece], piece))
-    shown = ", ".join(f"{piece!r} ({unknown[piece]})" for piece in ranked[:_SHOWN])
-    more = f" and {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
-    note(f"unknown in {where}, treated as <unk>: {shown}{more}")
+    from comporta.data import unknown_note
+
+    if unknown:
+        note(unknown_note(unknown, where))

@@ -15,7 +15,7 @@ from rich.progress import TaskID as BarId
 from rich.table import Column
 
 if TYPE_CHECKING:
-    from comporta.training import Measure, Progress, Reporter
+    from comporta.training import Measure, Progress, Reporter, Task
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SMOOTHING = 0.97
@@ -41,47 +41,46 @@ def make_bar(console: Console) -> Bar:
 
 
 class Pace:
-    """Smoothed loss, speed and time left, from what the loop tells."""
+    """Smoothed loss, speed and time left, from what the loop tells.
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._first_step = 0
-        self._tokens = 0
-        self._nats = 0.0
-        self._bits = 0.0
+    Args:
+        progress: where the run begins.
+        task: what is trained.
+    """
+
+    def __init__(self, progress: Progress, task: Task) -> None:
+        self._task = task
+        self._began, self._first_step = time.monotonic(), progress.step
+        self._count = 0
+        self._loss = 0.0
         self._weight = 0.0
 
-    def begin(self, progress: Progress) -> None:
-        """The clock of this process starts."""
-        self._began, self._first_step = time.monotonic(), progress.step
-
-    def line(self, progress: Progress, measure: Measure, width: int | None = None) -> str:
-        """Loss, perplexity, bits per character, tokens a second and time left, in a line.
+    def line(self, progress: Progress, loss: float, count: int, width: int | None = None) -> str:
+        """Loss, the task's own words for it, speed and time left, in a line.
 
         Args:
             progress: where the run is.
-            measure: of the last window.
+            loss: of the last update.
+            count: how many items it is the mean of.
             width: room for the line; where it is too little, what matters least is left out.
         """
-        from comporta.training.task import perplexity
-
-        self._tokens += measure.tokens
+        self._count += count
         self._weight = _SMOOTHING * self._weight + (1 - _SMOOTHING)
-        self._nats = _SMOOTHING * self._nats + (1 - _SMOOTHING) * measure.nats_per_token
-        self._bits = _SMOOTHING * self._bits + (1 - _SMOOTHING) * measure.bits_per_character
+        self._loss = _SMOOTHING * self._loss + (1 - _SMOOTHING) * loss
         seconds = max(1e-9, time.monotonic() - self._began)
-        nats, bits = self._nats / self._weight, self._bits / self._weight
+        mean = self._loss / self._weight
+        words = self._task.describe(mean)
         parts = {
-            "loss": f"loss {nats:.3f}",
-            "perplexity": f"perplexity {perplexity(nats):.2f}",
-            "bits": f"{bits:.3f} bits/char",
-            "speed": f"{self._tokens / seconds:,.0f} tokens/s",
+            "loss": f"loss {mean:.3f}",
+            **words,
+            "speed": f"{self._count / seconds:,.0f} {self._task.unit}/s",
             "left": self._left(progress, seconds),
         }
-        for least in ("perplexity", "speed", "bits", "loss"):
+        first, *others = [*words] or ["loss"]
+        for least in (*reversed(others), "speed", first, "loss"):
             if width is None or len("  ".join(parts.values())) <= width:
                 break
-            del parts[least]
+            parts.pop(least, None)
         return "  ".join(parts.values())
 
     def _left(self, progress: Progress, seconds: float) -> str:
@@ -94,10 +93,17 @@ class Pace:
 
 def _validation(progress: Progress, measure: Measure) -> str:
     best = " (best)" if progress.best_step == progress.step else ""
-    return (
-        f"step {progress.step}: validation loss {measure.nats_per_token:.4f}, perplexity "
-        f"{measure.perplexity:.2f}, {measure.bits_per_character:.4f} bits/char{best}"
-    )
+    words = f", {measure.summary}" if measure.summary else ""
+    return f"step {progress.step}: validation loss {measure.loss:.4f}{words}{best}"
+
+
+def _report(task: Task) -> list[str]:
+    """What the task says of its data, a line each."""
+    return [f"{name}: {_shown(value)}" for name, value in getattr(task, "report", {}).items()]
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class BarReporter:
@@ -110,16 +116,19 @@ class BarReporter:
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._id: BarId | None = None
-        self._pace = Pace()
+        self._pace: Pace | None = None
 
-    def began(self, progress: Progress) -> None:
-        """Show the bar."""
-        self._pace.begin(progress)
+    def began(self, progress: Progress, task: Task) -> None:
+        """Say what the data is, and show the bar."""
+        for line in _report(task):
+            self._bar.console.print(line, markup=False, highlight=False)
+        self._pace = Pace(progress, task)
         self._id = self._bar.add_task("", total=progress.total, completed=progress.step)
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
         """Move the bar."""
         assert self._id is not None
+        assert self._pace is not None
         # The number of the step, then a space on both sides of it.
         counter = 2 * len(str(progress.total or progress.step)) + 1 + 2
         room = self._bar.console.width - _LEAST_BAR - counter
@@ -127,7 +136,7 @@ class BarReporter:
             self._id,
             completed=progress.step,
             total=progress.total,
-            description=self._pace.line(progress, measure, room),
+            description=self._pace.line(progress, loss, count, room),
         )
 
     def validated(self, progress: Progress, measure: Measure) -> None:
@@ -139,18 +148,21 @@ class LineReporter:
     """Plain lines, for logs and pipes."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
+        self._pace: Pace | None = None
         self._printed = 0.0
 
-    def began(self, progress: Progress) -> None:
-        """Say where training begins."""
-        self._pace.begin(progress)
+    def began(self, progress: Progress, task: Task) -> None:
+        """Say what the data is, and where training begins."""
+        for line in _report(task):
+            self._print(line)
+        self._pace = Pace(progress, task)
         total = "as many as the minutes hold" if progress.total is None else str(progress.total)
         self._print(f"from step {progress.step}, steps in all: {total}")
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
         """Print a line when the last one is some time ago."""
-        line = self._pace.line(progress, measure)
+        assert self._pace is not None
+        line = self._pace.line(progress, loss, count)
         if time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
             self._print(f"step {progress.step}/{progress.total or '?'}  {line}")
 

@@ -14,7 +14,7 @@ from comporta.cli.output import Folder, Json, note_unknown, print_json
 from comporta.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from comporta.training import Score
+    from comporta.tasks.trained_language_model import Score
 
 _SHOWN = 60
 
@@ -37,7 +37,7 @@ def score(
     `comporta score DIR "The apple and pear salad" "The apple and pair salad"`
     """
     from comporta.data import read_text
-    from comporta.training import load
+    from comporta.tasks import load
 
     wanted = list(texts or [])
     if file is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -13,6 +15,26 @@ from comporta.cli.cells import find_cell
 from comporta.errors import ConfigurationError, DataError, nearest
 
 _LENGTHS = ("minutes", "epochs", "steps")
+
+
+def described(part: type) -> dict[str, str]:
+    """What a class says of its arguments in its docstring, by their names.
+
+    >>> class Circle:
+    ...     \"\"\"A circle.
+    ...
+    ...     Args:
+    ...         radius: half its width,
+    ...             in metres.
+    ...     \"\"\"
+    >>> described(Circle)
+    {'radius': 'half its width, in metres.'}
+    """
+    _, _, rest = inspect.getdoc(part).partition("Args:\n")  # type: ignore[union-attr]
+    block = rest.split("\n\n")[0]
+    entries = re.split(r"^    (?=\w+: )", block, flags=re.MULTILINE)[1:]
+    named = (entry.split(": ", 1) for entry in entries)
+    return {name: " ".join(text.split()) for name, text in named}
 
 
 def read_toml(path: Path, kinds: Mapping[str, object]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ EOS = "<eos>"
 LEVELS = ("char", "word", "bpe")
 DEFAULT_SIZE = {"char": 5_000, "word": 10_000, "bpe": 2_000}
 _BYTES = 256
+_SHOWN = 10
 _CODE_POINTS = 0x110000
 
 # A sentence ends at white space after . ! ? (and at most one closing mark) and at line ends.
@@ -47,6 +48,18 @@ class Encoded:
 
     ids: Tensor
     unknown: dict[str, int]
+
+
+def unknown_note(unknown: Mapping[str, int], where: str) -> str:
+    """Which pieces of a text are unknown, the most frequent first.
+
+    >>> unknown_note({"ß": 3, "ŷ": 1}, "the prime")
+    "unknown in the prime, treated as <unk>: 'ß' (3), 'ŷ' (1)"
+    """
+    ranked = sorted(unknown, key=lambda piece: (-unknown[piece], piece))
+    shown = ", ".join(f"{piece!r} ({unknown[piece]})" for piece in ranked[:_SHOWN])
+    more = f" and {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
+    return f"unknown in {where}, treated as <unk>: {shown}{more}"
 
 
 class Vocabulary:

@@ -108,9 +108,8 @@ def generate(
     Returns:
         The tokens drawn, without the prime.
 
-    >>> from comporta.cells import get
     >>> from comporta.models import LanguageModelConfig
-    >>> model = LanguageModel(LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8))
+    >>> model = LanguageModel(LanguageModelConfig(hidden=8), vocabulary=5)
     >>> prime, random = torch.tensor([1, 2]), torch.Generator().manual_seed(0)
     >>> len(generate(model, prime, length=7, sampling=Sampling(), generator=random))
     7
@@ -141,9 +140,8 @@ def log_probabilities(model: LanguageModel, tokens: Tensor) -> Tensor:
     Returns:
         (N,) in nats.
 
-    >>> from comporta.cells import get
     >>> from comporta.models import LanguageModelConfig
-    >>> model = LanguageModel(LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8))
+    >>> model = LanguageModel(LanguageModelConfig(hidden=8), vocabulary=5)
     >>> log_probabilities(model, torch.tensor([1, 2])).shape
     torch.Size([2])
     """

@@ -3,67 +3,53 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from comporta.cells import Cell
-from comporta.errors import ConfigurationError, ShapeError, nearest
+from comporta.cells import Cell, get
+from comporta.errors import ConfigurationError, ShapeError
+from comporta.models.checks import check_rates, check_sizes
 from comporta.nn import Recurrent, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig:
-    """What a language model is made of.
+    """What a language model is made of, whatever its vocabulary.
 
     Args:
-        vocabulary: V, the number of tokens.
-        cell: the recurrent cell.
+        cell: NAME of a cell, or FILE.txt with its equations.
         embedding: size of the input vectors; 0 gives the tokens as one-hot vectors.
         hidden: H, the size of each recurrent layer.
         layers: how many recurrent layers lie on each other.
         dropout: probability of dropping a value between layers and before the output.
         feed_forward: sizes of the layers (linear, ReLU) between the recurrent part and the output.
         tied: use the embedding matrix as output weights, too.
-        start: the token fed before the first one; None for the zero vector.
 
     Raises:
         ConfigurationError: a size below its least value, or tied weights of unequal sizes.
 
-    >>> from comporta.cells import get
-    >>> LanguageModelConfig(vocabulary=65, cell=get("gru"), layers=0)
+    >>> LanguageModelConfig(layers=0)
     Traceback (most recent call last):
     comporta.errors.ConfigurationError: layers is 0; it must be at least 1
     """
 
-    vocabulary: int
-    cell: Cell
+    cell: Cell = field(default_factory=lambda: get("gru"))
     embedding: int = 64
     hidden: int = 256
     layers: int = 1
     dropout: float = 0.0
     feed_forward: tuple[int, ...] = ()
     tied: bool = False
-    start: int | None = None
 
     def __post_init__(self) -> None:
-        least = {"vocabulary": 1, "embedding": 0, "hidden": 1, "layers": 1}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ConfigurationError(
-                    f"{name} is {getattr(self, name)}; it must be at least {value}"
-                )
+        check_sizes(self, embedding=0, hidden=1, layers=1)
         if any(size < 1 for size in self.feed_forward):
             raise ConfigurationError(
                 f"feed_forward is {list(self.feed_forward)}; every size must be at least 1"
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(
-                f"dropout is {self.dropout}; it must be at least 0 and less than 1"
-            )
+        check_rates(self, "dropout")
         if self.tied and self.embedding != self.last_size:
             raise ConfigurationError(
                 f"tied weights need an embedding as large as the last layer: embedding is "
@@ -74,62 +60,6 @@ class LanguageModelConfig:
     def last_size(self) -> int:
         """The size of the vectors the output layer reads."""
         return (self.hidden, *self.feed_forward)[-1]
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the model learns, counted without making it.
-
-        >>> from comporta.cells import get
-        >>> config = LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8)
-        >>> config.parameters == sum(p.numel() for p in LanguageModel(config).parameters())
-        True
-        """
-        first = self._layer_parameters(self.embedding or self.vocabulary)
-        others = (self.layers - 1) * self._layer_parameters(self.hidden)
-        sizes = (self.hidden, *self.feed_forward, self.vocabulary)
-        linear = sum((before + 1) * after for before, after in itertools.pairwise(sizes))
-        return first + others + linear + (0 if self.tied else self.vocabulary * self.embedding)
-
-    def _layer_parameters(self, inputs: int) -> int:
-        sizes = {"D": inputs, "H": self.hidden}
-        shapes = self.cell.parameters.values()
-        return sum(math.prod(sizes[letter] for letter in shape) for shape in shapes)
-
-    def to_json(self) -> dict[str, object]:
-        """The configuration as plain JSON data; the cell goes along as its text.
-
-        >>> from comporta.cells import get
-        >>> LanguageModelConfig(vocabulary=5, cell=get("rnn")).to_json()["hidden"]
-        256
-        """
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
-        return data | {"cell": self.cell.to_json(), "feed_forward": list(self.feed_forward)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> LanguageModelConfig:
-        """The configuration from what `to_json` gave.
-
-        Raises:
-            ConfigurationError: a key is unknown or missing.
-
-        >>> from comporta.cells import get
-        >>> config = LanguageModelConfig(vocabulary=5, cell=get("rnn"), feed_forward=(3,))
-        >>> LanguageModelConfig.from_json(config.to_json()) == config
-        True
-        """
-        known = [field.name for field in fields(cls)]
-        for key in data:
-            if key not in known:
-                raise ConfigurationError(f"unknown model setting {key!r}{nearest(key, known)}")
-        for key in known:
-            if key not in data:
-                raise ConfigurationError(f"the model setting {key!r} is missing")
-        settings: dict[str, object] = dict(data)
-        cell, sizes = settings["cell"], settings["feed_forward"]
-        if not isinstance(cell, dict) or not isinstance(sizes, list):
-            raise ConfigurationError("the model settings have a cell or sizes of the wrong kind")
-        settings |= {"cell": Cell.from_json(cell), "feed_forward": tuple(sizes)}
-        return cls(**settings)  # type: ignore[arg-type]
 
 
 class LanguageModel(nn.Module):
@@ -147,19 +77,22 @@ class LanguageModel(nn.Module):
 
     Args:
         config: what it is made of.
+        vocabulary: V, the number of tokens.
+        start: the token fed before the first one; None for the zero vector.
 
-    >>> from comporta.cells import get
-    >>> model = LanguageModel(LanguageModelConfig(vocabulary=5, cell=get("gru"), hidden=8))
+    >>> model = LanguageModel(LanguageModelConfig(hidden=8), vocabulary=5)
     >>> logits, state = model(torch.tensor([[-1, 3, 2]]))
     >>> logits.shape
     torch.Size([1, 3, 5])
     """
 
-    def __init__(self, config: LanguageModelConfig) -> None:
+    def __init__(
+        self, config: LanguageModelConfig, *, vocabulary: int, start: int | None = None
+    ) -> None:
         super().__init__()
-        self.config = config
-        size = config.embedding or config.vocabulary
-        self.embedding = nn.Embedding(config.vocabulary, size) if config.embedding else None
+        self.config, self.vocabulary, self.start = config, vocabulary, start
+        size = config.embedding or vocabulary
+        self.embedding = nn.Embedding(vocabulary, size) if config.embedding else None
         self.recurrent = Recurrent(
             config.cell,
             size,
@@ -172,7 +105,7 @@ class LanguageModel(nn.Module):
         self.feed_forward = nn.ModuleList(
             nn.Linear(before, after) for before, after in itertools.pairwise(sizes)
         )
-        self.output = nn.Linear(config.last_size, config.vocabulary)
+        self.output = nn.Linear(config.last_size, vocabulary)
         if config.tied and self.embedding is not None:
             # As output weights the usual unit-variance embedding would make logits far too large.
             nn.init.normal_(self.embedding.weight, std=size**-0.5)
@@ -218,21 +151,19 @@ class LanguageModel(nn.Module):
 
     def first_input(self, batch: int) -> Tensor:
         """(B,) what is fed before the first token: the start symbol, or -1 for the zero vector."""
-        start = -1 if self.config.start is None else self.config.start
+        start = -1 if self.start is None else self.start
         return torch.full((batch,), start, device=self.output.weight.device)
 
     def _vectors(self, inputs: Tensor) -> Tensor:
-        if inputs.numel() and not -1 <= int(inputs.min()) <= int(inputs.max()) < (
-            self.config.vocabulary
-        ):
+        if inputs.numel() and not -1 <= int(inputs.min()) <= int(inputs.max()) < (self.vocabulary):
             raise ShapeError(
                 f"inputs hold tokens from {int(inputs.min())} to {int(inputs.max())}; the model "
-                f"knows 0 to {self.config.vocabulary - 1}, and -1 for no token"
+                f"knows 0 to {self.vocabulary - 1}, and -1 for no token"
             )
         tokens = inputs.clamp(min=0)
         known = (inputs >= 0).unsqueeze(-1)
         if self.embedding is None:
-            ones = nn.functional.one_hot(tokens, self.config.vocabulary)
+            ones = nn.functional.one_hot(tokens, self.vocabulary)
             return (ones * known).to(self.output.weight.dtype)
         vectors: Tensor = self.embedding(tokens)
         return vectors * known.to(vectors.dtype)

@@ -49,6 +49,8 @@ def initialize(program: Program, weights: Mapping[str, Tensor]) -> None:
     """
     recurrent = recurrent_matrices(program)
     for name, weight in weights.items():
+        if weight.is_meta:
+            continue  # Only its size is of interest, and a large one would take long.
         if weight.ndim == 1:
             weight.fill_(1.0 if name == _FORGET_BIAS else 0.0)
         elif name in recurrent:

@@ -1,34 +1,21 @@
-"""Training: one loop, checkpoints without code, and models loaded from them."""
+"""Training: one loop for every task, its options, and checkpoints without code."""
 
 from comporta.training.checkpoint import Checkpoint, RunFolder
-from comporta.training.language_model import (
-    LanguageModelRecipe,
-    LanguageModelTask,
-    from_settings,
-    resume,
-    start,
-)
 from comporta.training.loop import Progress, Reporter, Run
 from comporta.training.options import TrainingOptions
+from comporta.training.recipe import Parts, Recipe
 from comporta.training.task import Measure, StepLoss, Task
-from comporta.training.trained import Score, TrainedLanguageModel, load
 
 __all__ = [
     "Checkpoint",
-    "LanguageModelRecipe",
-    "LanguageModelTask",
     "Measure",
+    "Parts",
     "Progress",
+    "Recipe",
     "Reporter",
     "Run",
     "RunFolder",
-    "Score",
     "StepLoss",
     "Task",
-    "TrainedLanguageModel",
     "TrainingOptions",
-    "from_settings",
-    "load",
-    "resume",
-    "start",
 ]

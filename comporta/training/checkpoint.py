@@ -1,7 +1,7 @@
 """The folder of a run, and its checkpoints: safetensors and JSON, never code.
 
     DIR/config.json              the settings of the run, written first
-    DIR/tokenizer.json           the vocabulary
+    DIR/tokenizer.json           the vocabulary, or others beside it
     DIR/checkpoint.json          which checkpoint is the last, which the best
     DIR/checkpoint-000012/       model.safetensors, training.safetensors, state.json
 
@@ -28,7 +28,7 @@ _MODEL = "model.safetensors"
 _TRAINING = "training.safetensors"
 _CHECKPOINTS = "checkpoint-" + 6 * "[0-9]"
 _LEFTOVERS = "*.json.*.tmp"
-_OURS = ("tokenizer.json", "checkpoint.json", _CHECKPOINTS, _LEFTOVERS)
+_OURS = ("*tokenizer.json", "checkpoint.json", _CHECKPOINTS, _LEFTOVERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class RunFolder:
 
     >>> import tempfile, torch
     >>> folder = RunFolder(tempfile.mkdtemp())
-    >>> folder.begin({"hidden": 3}, tokenizer="{}")
+    >>> folder.begin({"hidden": 3}, texts={"tokenizer.json": "{}"})
     >>> moment = Checkpoint(progress={"step": 1}, model={"w": torch.ones(2)}, training={})
     >>> folder.save(moment, best=True)
     >>> folder.last().progress["step"], folder.best_weights()["w"].tolist()
@@ -106,12 +106,12 @@ class RunFolder:
                 "give a folder that is new or empty"
             )
 
-    def begin(self, config: Mapping[str, object], *, tokenizer: str) -> None:
+    def begin(self, config: Mapping[str, object], *, texts: Mapping[str, str]) -> None:
         """Begin a run here, in place of what run there was.
 
         Args:
             config: the settings of the run, JSON data.
-            tokenizer: the text of its tokenizer.json.
+            texts: vocabularies, each the text of a file whose name ends in tokenizer.json.
 
         Raises:
             TrainingError: the folder cannot be written.
@@ -124,10 +124,12 @@ class RunFolder:
         except OSError as error:
             raise files.refusal(self.path, error) from None
         self._remove_all_but(set())
-        data = tokenizer.encode()
-        files.write_bytes(self.path / "tokenizer.json", data)
-        sealed = {**config, "tokenizer_sha256": files.digest(data)}
-        files.write_sealed(self.path / "config.json", sealed)
+        for leftover in set(self.path.glob("*tokenizer.json")) - {self.path / n for n in texts}:
+            leftover.unlink(missing_ok=True)
+        for name, text in texts.items():
+            files.write_bytes(self.path / name, text.encode())
+        digests = {name: files.digest(text.encode()) for name, text in texts.items()}
+        files.write_sealed(self.path / "config.json", {**config, "texts": digests})
 
     def config(self) -> dict[str, object]:
         """The settings of the run.
@@ -139,7 +141,7 @@ class RunFolder:
             found = "it is a file" if self.path.exists() else "there is no such folder"
             raise CheckpointError(
                 f"no model in {self.path}: {found}; train one with "
-                "comporta train language-model FILES --out DIR"
+                "comporta train TASK FILES --out DIR"
             )
         if not self.holds_a_run:
             raise CheckpointError(
@@ -148,14 +150,19 @@ class RunFolder:
             )
         return files.read_sealed(self.path / "config.json")
 
-    def tokenizer(self) -> str:
-        """The text of the vocabulary's tokenizer.json.
+    def texts(self) -> dict[str, str]:
+        """The texts that `begin` was given, by the names of their files.
 
         Raises:
-            CheckpointError: it is missing or damaged.
+            CheckpointError: one is missing or damaged.
         """
-        sha256 = str(self.config().get("tokenizer_sha256"))
-        return files.read_bytes(self.path / "tokenizer.json", sha256).decode()
+        digests = self.config().get("texts")
+        if not isinstance(digests, dict):
+            raise files.damaged(self.path / "config.json", "it names no vocabularies")
+        return {
+            name: files.read_bytes(self.path / name, str(sha256)).decode()
+            for name, sha256 in digests.items()
+        }
 
     def save(self, checkpoint: Checkpoint, *, best: bool) -> None:
         """Write a checkpoint, make it the last one, and remove those no longer needed.

@@ -61,11 +61,11 @@ class Progress:
 class Reporter(Protocol):
     """Who is told how training goes."""
 
-    def began(self, progress: Progress) -> None:
+    def began(self, progress: Progress, task: Task) -> None:
         """Training begins, or goes on, at this step."""
 
-    def stepped(self, progress: Progress, measure: Measure) -> None:
-        """An update was made; the measure is of its window."""
+    def stepped(self, progress: Progress, loss: float, count: int) -> None:
+        """An update was made; the mean loss of its so many items."""
 
     def validated(self, progress: Progress, measure: Measure) -> None:
         """The model was measured."""
@@ -128,14 +128,14 @@ class Run:
             TrainingError: the loss or its gradient is not finite, or nothing can be saved.
         """
         progress = self.progress
-        reporter.began(progress)
+        reporter.began(progress, self._task)
         budget = Budget(self._options, progress)
         saved = time.monotonic()
         with Interrupt() as interrupt:
             while not progress.finished and not interrupt.happened:
-                measure = self._update()
+                loss, count = self._update()
                 progress.seconds = budget.seconds()
-                reporter.stepped(progress, measure)
+                reporter.stepped(progress, loss, count)
                 better = None
                 if progress.total is None and budget.is_measured(progress.step):
                     better = self._validate(reporter)
@@ -154,15 +154,14 @@ class Run:
                 self._save(best=False)
         return progress
 
-    def _update(self) -> Measure:
+    def _update(self) -> tuple[float, int]:
         progress, accelerator = self.progress, self._accelerator
-        index = progress.step % self._task.steps_per_epoch
-        if index == 0:
+        if progress.step % self._task.steps_per_epoch == 0:
             self._carried = None
         for group in self._optimizer.param_groups:
             group["lr"] = self._options.learning_rate(progress.step, progress.total)
         self._model.train()
-        result = self._task.loss(self._model, index, self._carried)
+        result = self._task.loss(self._model, progress.step, self._carried)
         accelerator.backward(result.mean)
         loss = float(result.mean.detach())
         self._clip(loss)
@@ -170,9 +169,7 @@ class Run:
         self._optimizer.zero_grad()
         self._carried = detach(result.carried)
         progress.step += 1
-        return Measure(
-            nats=loss * result.tokens, tokens=result.tokens, characters=result.characters
-        )
+        return loss, result.count
 
     def _clip(self, loss: float) -> None:
         """Check the gradient, then limit its components, then its norm."""
@@ -211,8 +208,7 @@ class Run:
             measure = self._task.validate(self._model)
         self._validation_seconds = time.monotonic() - began
         progress = self.progress
-        lowest = math.inf if progress.best is None else progress.best.nats_per_token
-        better = measure.nats_per_token < lowest
+        better = measure.better_than(progress.best)
         if better:
             progress.best, progress.best_step = measure, progress.step
         progress.stale = 0 if better else progress.stale + 1

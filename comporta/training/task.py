@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -17,66 +18,44 @@ class StepLoss:
     """The loss of one update.
 
     Args:
-        mean: (), nats per token, what is differentiated.
-        tokens: how many tokens it is the mean of.
-        characters: about how many characters of text they are.
-        carried: the recurrent state after the window, for the next one.
+        mean: (), what is differentiated.
+        count: how many items (tokens, sentences, ...) it is the mean of.
+        carried: the recurrent state after the window, for the next one; None where every update
+            begins anew.
     """
 
     mean: Tensor
-    tokens: int
-    characters: int
-    carried: Carried
+    count: int
+    carried: Carried = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """How well a model predicts a text.
+    """How well a model does on data held out.
 
     Args:
-        nats: minus the log-probability of the whole text.
-        tokens: its length in tokens.
-        characters: its length in characters.
+        loss: the mean loss.
+        figures: what the task is judged by, by name, as it goes into JSON.
+        summary: the same in a few words, for people.
+        rank: what the best model has least of; the loss unless given.
 
-    >>> measure = Measure(nats=8 * math.log(2), tokens=4, characters=8)
-    >>> measure.bits_per_token, measure.perplexity, measure.bits_per_character
-    (2.0, 4.0, 1.0)
+    >>> Measure(loss=0.5, rank=-0.9).better_than(Measure(loss=0.4, rank=-0.8))
+    True
     """
 
-    nats: float
-    tokens: int
-    characters: int
+    loss: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+    summary: str = ""
+    rank: float | None = None
+
+    def better_than(self, other: Measure | None) -> bool:
+        """Whether it ranks below the other, or is the first that is a number at all."""
+        highest = math.inf if other is None else other._rank
+        return self._rank < highest
 
     @property
-    def nats_per_token(self) -> float:
-        """The mean loss."""
-        return self.nats / self.tokens
-
-    @property
-    def bits_per_token(self) -> float:
-        """The mean loss in bits."""
-        return self.nats_per_token / math.log(2)
-
-    @property
-    def bits_per_character(self) -> float:
-        """Bits a character, which compares across vocabularies."""
-        return self.nats / math.log(2) / self.characters
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the mean loss."""
-        return perplexity(self.nats_per_token)
-
-    def to_json(self) -> dict[str, float]:
-        """All of it as JSON data."""
-        return {
-            "nats_per_token": self.nats_per_token,
-            "bits_per_token": self.bits_per_token,
-            "perplexity": self.perplexity,
-            "bits_per_character": self.bits_per_character,
-            "tokens": self.tokens,
-            "characters": self.characters,
-        }
+    def _rank(self) -> float:
+        return self.loss if self.rank is None else self.rank
 
 
 def perplexity(nats_per_token: float) -> float:
@@ -91,22 +70,28 @@ def perplexity(nats_per_token: float) -> float:
 class Task(Protocol):
     """A model to train and the data to train it on; the loop knows nothing else of either.
 
-    The order of updates is a function of the step alone, so that a run can be resumed at any
-    step: update `index` of an epoch always sees the same data.
+    What an update sees is a function of the step alone, so that a run can be resumed at any step.
     """
 
     @property
     def steps_per_epoch(self) -> int:
-        """Updates in one pass over the data."""
+        """Updates in one pass over the data; the carried state is blank at the first of each."""
+
+    @property
+    def unit(self) -> str:
+        """What a loss is the mean of, in the plural: tokens, sentences, frames."""
 
     def build(self) -> nn.Module:
         """A new model; all its randomness comes from torch's generator."""
 
-    def loss(self, model: nn.Module, index: int, carried: Carried) -> StepLoss:
-        """The loss of update `index` of an epoch, given the state carried to it."""
+    def loss(self, model: nn.Module, step: int, carried: Carried) -> StepLoss:
+        """The loss of the update after `step` others, given the state carried to it."""
 
     def blank_state(self, model: nn.Module) -> Carried:
         """A state of the right structure, its values of no account, to load a saved one into."""
 
     def validate(self, model: nn.Module) -> Measure:
         """Measure the model, in evaluation mode, on data held out; no randomness."""
+
+    def describe(self, loss: float) -> Mapping[str, str]:
+        """Other words for a training loss, what matters most first; may be empty."""

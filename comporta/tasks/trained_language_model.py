@@ -1,24 +1,20 @@
-"""A trained language model, loaded from its folder."""
+"""A trained language model: it writes, scores and is measured."""
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from comporta.data import Encoded, Vocabulary
-from comporta.errors import CheckpointError, ConfigurationError, DataError
-from comporta.models import (
-    LanguageModel,
-    LanguageModelConfig,
-    Sampling,
-    generate,
-    log_probabilities,
-)
-from comporta.training.checkpoint import RunFolder
-from comporta.training.language_model import TASK
-from comporta.training.task import Measure, perplexity
+from comporta.data import Encoded, Vocabulary, read_texts, unknown_note
+from comporta.errors import ConfigurationError, DataError
+from comporta.models import LanguageModel, Sampling, generate, log_probabilities
+from comporta.training.task import perplexity
+
+_log = logging.getLogger(__name__)
 
 UNENDED_LENGTH = 500
 LONGEST_SENTENCE = 1000
@@ -159,14 +155,14 @@ class TrainedLanguageModel:
             unknown=encoded.unknown,
         )
 
-    def evaluate(self, text: str) -> Measure:
+    def evaluate(self, text: str) -> dict[str, float]:
         """Measure the model on a text, read from its beginning to its end in one go.
 
         Args:
             text: the text.
 
         Returns:
-            Nats and bits a token, perplexity, bits a character.
+            The figures of `text_figures`.
 
         Raises:
             DataError: the text has no tokens.
@@ -175,40 +171,37 @@ class TrainedLanguageModel:
         if not len(tokens):
             raise DataError("the text has no tokens to measure the model on; give a longer one")
         nats = -float(log_probabilities(self.model, tokens).double().sum())
-        return Measure(nats=nats, tokens=len(tokens), characters=len(text))
+        return text_figures(nats=nats, tokens=len(tokens), characters=len(text))
+
+    def evaluate_files(self, paths: list[Path]) -> dict[str, float]:
+        """Measure the model on text files, read as one text; what is unknown is logged."""
+        text = read_texts(paths)
+        unknown = self.encode(text).unknown
+        if unknown:
+            _log.warning(unknown_note(unknown, "the text"))
+        return self.evaluate(text)
 
 
-def load(path: str | Path) -> TrainedLanguageModel:
-    """Load a trained model from the folder of its run: its best checkpoint.
-
-    Nothing in the folder is executed; a cell of one's own comes along as its text.
+def text_figures(*, nats: float, tokens: int, characters: int) -> dict[str, float]:
+    """How well a text is predicted, in all the units in use.
 
     Args:
-        path: the folder that was `--out` in training.
+        nats: minus the log-probability of the whole text.
+        tokens: its length in tokens.
+        characters: its length in characters.
 
     Returns:
-        The model, ready to write and to score.
+        Nats and bits a token, perplexity, bits a character (which compare across vocabularies),
+        and the two lengths.
 
-    Raises:
-        CheckpointError: no model there, a damaged one, or one of a newer format.
+    >>> text_figures(nats=8 * math.log(2), tokens=4, characters=8)["bits_per_character"]
+    1.0
     """
-    folder = RunFolder(path)
-    config = folder.config()
-    settings, model_config = config.get("settings"), config.get("model")
-    if config.get("task") != TASK or not (
-        isinstance(settings, dict) and isinstance(model_config, dict)
-    ):
-        raise CheckpointError(
-            f"{folder.path} holds no language model (its task is {config.get('task')!r})"
-        )
-    vocabulary = Vocabulary.from_json(folder.tokenizer(), level=str(settings["level"]))
-    # Building draws initial weights that are replaced at once: the caller's generator stays.
-    with torch.random.fork_rng():
-        model = LanguageModel(LanguageModelConfig.from_json(model_config))
-    try:
-        model.load_state_dict(folder.best_weights())
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights in {folder.path} are of another model than its settings say: {error}"
-        ) from None
-    return TrainedLanguageModel(model, vocabulary)
+    return {
+        "nats_per_token": nats / tokens,
+        "bits_per_token": nats / math.log(2) / tokens,
+        "perplexity": perplexity(nats / tokens),
+        "bits_per_character": nats / math.log(2) / characters,
+        "tokens": tokens,
+        "characters": characters,
+    }

@@ -1,0 +1,47 @@
+"""comporta predict"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comporta.cli.output import Folder, Json, print_json
+from comporta.errors import ConfigurationError
+
+
+def predict(
+    folder: Folder,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT", help="Texts, or files of sound, numbers or video."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A file of inputs, as it could be in training.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a trained model makes of inputs.
+
+    `comporta predict DIR "a question ?" --json`
+    """
+    from comporta.tasks import load
+
+    trained = load(folder)
+    if not hasattr(trained, "predict"):
+        raise ConfigurationError(
+            f"{folder} holds a model that predicts nothing by itself; try comporta generate or "
+            "comporta score"
+        )
+    wanted = list(inputs or [])
+    if file is not None:
+        wanted += trained.read_inputs(file)
+    if not wanted:
+        raise ConfigurationError("nothing to predict; give inputs, or --file with some")
+    found = trained.predict(wanted)
+    if as_json:
+        print_json([each.to_json() for each in found])
+        return
+    for each in found:
+        print(each)

@@ -1,0 +1,197 @@
+"""The task of a language model: predict each token of a text from those before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from comporta.data import Streams, Vocabulary, embedded_corpus, read_texts, split
+from comporta.errors import DataError
+from comporta.models import LanguageModel, LanguageModelConfig, step_losses
+from comporta.models.checks import check_sizes
+from comporta.tasks.kind import Kind, Learned
+from comporta.tasks.trained_language_model import TrainedLanguageModel, text_figures
+from comporta.training import files
+from comporta.training.recipe import Parts, Recipe
+from comporta.training.task import Carried, Measure, StepLoss, perplexity
+
+_BITS = 1 / math.log(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelData:
+    """Text to learn from, and how it is read.
+
+    Args:
+        files: text files, UTF-8, in order; without any the source of the Python standard library.
+        level: char, word or bpe.
+        vocab_size: most tokens; by default 5000 characters, 10000 words or 2000 byte pairs.
+        batch_size: parallel streams of text; fewer where it is short.
+        window: steps that back-propagation goes back.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+
+    >>> LanguageModelData(window=0)
+    Traceback (most recent call last):
+    comporta.errors.ConfigurationError: window is 0; it must be at least 1
+    """
+
+    files: tuple[str, ...] = ()
+    level: str = "char"
+    vocab_size: int | None = None
+    batch_size: int = 32
+    window: int = 100
+
+    def __post_init__(self) -> None:
+        check_sizes(self, batch_size=1, window=1)
+
+
+LanguageModelRecipe = Recipe[LanguageModelData, LanguageModelConfig]
+
+
+class LanguageModelTask:
+    """A text as training data for a language model.
+
+    Args:
+        recipe: what to train on and what model.
+        learned: the vocabulary; learned from the training part of the text when not given.
+
+    Raises:
+        DataError: a file that cannot be read, or a text shorter than a window.
+    """
+
+    unit = "tokens"
+
+    def __init__(self, recipe: LanguageModelRecipe, learned: Learned | None = None) -> None:
+        data = recipe.data
+        text = read_texts(data.files) if data.files else embedded_corpus()
+        self.digest = files.digest(text.encode())
+        train, validation = split(text)
+        self.vocabulary = (
+            Vocabulary.learn(train, level=data.level, size=data.vocab_size)
+            if learned is None
+            else vocabulary_of(recipe, learned)
+        )
+        self.recipe = recipe
+        self._train = self._streams(train, "training")
+        self._tokens = int((self._train.targets >= 0).sum())
+        self._characters_per_token = len(train) / self._tokens
+        self._validation = self._streams(validation, "validation")
+        self._validation_characters = len(validation)
+
+    def _streams(self, text: str, part: str) -> Streams:
+        tokens = self.vocabulary.encode(text).ids
+        window = self.recipe.data.window
+        if (part == "training" and len(tokens) < window) or not len(tokens):
+            raise DataError(
+                f"the text is too short: its {part} part has {len(tokens)} tokens, and a window "
+                f"of training is {window}; give a longer text or a smaller --window"
+            )
+        batch = max(1, min(self.recipe.data.batch_size, len(tokens) // window))
+        return Streams.over(tokens, batch=batch, start=self.vocabulary.start)
+
+    @property
+    def learned(self) -> Learned:
+        """The vocabulary."""
+        return Learned(texts={"tokenizer.json": self.vocabulary.to_json()})
+
+    @property
+    def report(self) -> Mapping[str, object]:
+        """Tokens, the vocabulary and the unknown rate."""
+        validation = self._validation.targets
+        known = validation >= 0
+        unknown = (
+            0 if self.vocabulary.unk is None else int((validation == self.vocabulary.unk).sum())
+        )
+        return {
+            "training tokens": self._tokens,
+            "validation tokens": int(known.sum()),
+            "vocabulary": len(self.vocabulary),
+            "unknown in validation": f"{unknown / int(known.sum()):.2%}",
+        }
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Windows in one pass over the training part."""
+        return self._train.windows(self.recipe.data.window)
+
+    def build(self) -> LanguageModel:
+        """A new model."""
+        return new_model(self.recipe, self.vocabulary)
+
+    def loss(self, model: nn.Module, step: int, carried: Carried) -> StepLoss:
+        """The mean loss of one window."""
+        index = step % self.steps_per_epoch
+        total, tokens, carried = self._window(model, self._train, index, carried)
+        return StepLoss(mean=total / tokens, count=tokens, carried=carried)
+
+    def blank_state(self, model: nn.Module) -> Carried:
+        """The state after one step."""
+        inputs = self._train.window(0, 1)[0].to(next(model.parameters()).device)
+        state: Carried = model(inputs)[1]
+        return state
+
+    def validate(self, model: nn.Module) -> Measure:
+        """The loss of the whole validation part."""
+        nats, tokens = 0.0, 0
+        carried: Carried = None
+        for index in range(self._validation.windows(self.recipe.data.window)):
+            total, count, carried = self._window(model, self._validation, index, carried)
+            nats += float(total)
+            tokens += count
+        loss = nats / tokens
+        figures = text_figures(nats=nats, tokens=tokens, characters=self._validation_characters)
+        summary = (
+            f"perplexity {perplexity(loss):.2f}, {figures['bits_per_character']:.4f} bits/char"
+        )
+        return Measure(loss=loss, figures=figures, summary=summary)
+
+    def describe(self, loss: float) -> Mapping[str, str]:
+        """Bits a character, which compare across vocabularies, and perplexity."""
+        bits = loss * _BITS / self._characters_per_token
+        return {
+            "bits": f"{bits:.3f} bits/char",
+            "perplexity": f"perplexity {perplexity(loss):.2f}",
+        }
+
+    def _window(
+        self, model: nn.Module, streams: Streams, index: int, carried: Carried
+    ) -> tuple[Tensor, int, Carried]:
+        inputs, targets = streams.window(index, self.recipe.data.window)
+        device = next(model.parameters()).device
+        logits, carried = model(inputs.to(device), carried)
+        losses = step_losses(logits, targets.to(device))
+        return losses.sum(), int((targets >= 0).sum()), carried
+
+
+def vocabulary_of(recipe: LanguageModelRecipe, learned: Learned) -> Vocabulary:
+    """The vocabulary that a run was begun with."""
+    return Vocabulary.from_json(learned.texts.get("tokenizer.json", ""), level=recipe.data.level)
+
+
+def new_model(recipe: LanguageModelRecipe, vocabulary: Vocabulary) -> LanguageModel:
+    """A model of a recipe for a vocabulary."""
+    return LanguageModel(recipe.model, vocabulary=len(vocabulary), start=vocabulary.start)
+
+
+def _trained(recipe: LanguageModelRecipe, learned: Learned) -> TrainedLanguageModel:
+    vocabulary = vocabulary_of(recipe, learned)
+    return TrainedLanguageModel(new_model(recipe, vocabulary), vocabulary)
+
+
+KIND = Kind(
+    name="language-model",
+    help="""Train a language model on text files; the last tenth of the text is held out.
+
+The best model on the held-out part is kept. Ctrl-C stops between two steps; a run stopped in any
+way, even killed, goes on with `--resume`.
+
+`comporta train language-model novel.txt --out runs/novel --minutes 10`""",
+    parts=Parts(LanguageModelData, LanguageModelConfig),
+    prepare=LanguageModelTask,
+    trained=_trained,
+)
