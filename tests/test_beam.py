@@ -154,7 +154,7 @@ def test_a_token_of_probability_zero_is_never_taken() -> None:
 
 def test_length_normalization_makes_up_for_length() -> None:
     """p() = 0.4 and p(1) = 0.36; with alpha = 1 the scores are log 0.4 and 6 / 7 log 0.36."""
-    likely = torch.tensor([[0.0, 0.6, 0.4], [0.0, 0.4, 0.6]], dtype=torch.float64).log()
+    likely = torch.tensor([[0, 0.6, 0.4], [0, 0.4, 0.6], [1, 0, 0]], dtype=torch.float64).log()
 
     def step(tokens: Tensor, state: tuple[Tensor]) -> tuple[Tensor, tuple[Tensor]]:
         return likely[tokens], state

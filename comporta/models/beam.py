@@ -82,7 +82,8 @@ def beam_search(
 
     Args:
         state: before the first token, one row a sentence; as `select` takes it.
-        step: the decoder. It is called with `width` rows for each sentence not yet done.
+        step: the decoder. It is called with `width` rows for each sentence not yet done; rows
+            that no possible beginning fills may follow any token, `end` too.
         width: how many hypotheses go on at each step; 1 is greedy search.
         start: the token fed first.
         end: the token that ends a sequence.
