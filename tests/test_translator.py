@@ -12,6 +12,7 @@ from torch import Tensor
 from comporta.cells import get
 from comporta.errors import ConfigurationError, ShapeError
 from comporta.models import Translator, TranslatorConfig, TranslatorState
+from comporta.models.beam import beam_search
 from comporta.nn import Attention
 
 START, END = 0, 1
@@ -265,6 +266,22 @@ def test_it_learns_to_copy(attention: str) -> None:
         scores, state = model.step(tokens, state)
         tokens = scores.argmax(-1)
         assert torch.equal(tokens[expected >= 0], expected[expected >= 0])
+
+
+@pytest.mark.parametrize("attention", ["none", "additive"])
+@torch.no_grad()
+def test_what_a_beam_finds_has_the_probability_of_the_whole_target(attention: str) -> None:
+    model = small(attention=attention)
+    source, lengths, _ = batch()
+    found = beam_search(
+        model.encode(source, lengths), model.step, width=3, start=START, end=END, longest=40
+    )
+    for row, hypotheses in enumerate(found):
+        assert len(hypotheses) == 3
+        for hypothesis in hypotheses:
+            alone = source[row : row + 1], lengths[row : row + 1]
+            losses = model.losses(*alone, torch.tensor([[*hypothesis.tokens, END]]))
+            assert hypothesis.log_probability == pytest.approx(-float(losses.sum()))
 
 
 def test_tied_weights_are_one_tensor() -> None:
