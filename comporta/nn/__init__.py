@@ -1,12 +1,14 @@
 """Layers: torch modules that run a cell. They meet kernels only through `comporta.kernels`."""
 
 from comporta.nn.attention import Attention, AttentionPooling, Memory
+from comporta.nn.crf import CRF
 from comporta.nn.drop_in import GRU, LSTM, RNN
 from comporta.nn.explanation import explain
 from comporta.nn.recurrent import Recurrent
 from comporta.nn.state import State, detach
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
