@@ -17,8 +17,11 @@ from comporta.data.labelled import (
     split_labels,
 )
 from comporta.data.lines import read_lines
+from comporta.data.pairs import Pair, read_pairs
+from comporta.data.sequences import Record, read_sequences
 from comporta.data.streams import IGNORED, NO_TOKEN, Streams
 from comporta.data.text import embedded_corpus, read_text, read_texts, split
+from comporta.data.vectors import read_vectors
 from comporta.data.vocabulary import LEVELS, Encoded, Vocabulary, unknown_note
 
 __all__ = [
@@ -27,6 +30,8 @@ __all__ = [
     "NO_TOKEN",
     "Encoded",
     "Labelled",
+    "Pair",
+    "Record",
     "Sentence",
     "Streams",
     "Vocabulary",
@@ -36,9 +41,12 @@ __all__ = [
     "read_columns",
     "read_labelled",
     "read_lines",
+    "read_pairs",
+    "read_sequences",
     "read_text",
     "read_texts",
     "read_unlabelled",
+    "read_vectors",
     "read_words",
     "recognize",
     "spans",
