@@ -213,4 +213,4 @@ def test_real_labels(data_folder: Path) -> None:
     assert {label for _, label, _ in splice} == {"EI", "IE", "N"}
     names = list(read_labelled(data_folder / "names"))
     assert len({name.label for name in names}) == 18
-    assert len(names) >= 20_000
+    assert len(names) == 20_050

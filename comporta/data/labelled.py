@@ -292,5 +292,7 @@ def _place(path: Path, line: int, cells: Sequence[str], kind: str, column: Colum
         return int(str(column))
     name = kind if column is None else str(column)
     if name not in cells:
-        raise bad_line(path, line, f"no column {name!r} for the {kind}{nearest(name, cells)}")
+        raise bad_line(
+            path, line, f"no column {name!r} for the {kind} in this header{nearest(name, cells)}"
+        )
     return cells.index(name)
