@@ -3,6 +3,7 @@
 from comporta.nn.attention import Attention, AttentionPooling, Memory
 from comporta.nn.crf import CRF
 from comporta.nn.drop_in import GRU, LSTM, RNN
+from comporta.nn.dropout import LockedDropout, TokenDropout
 from comporta.nn.explanation import explain
 from comporta.nn.recurrent import Recurrent
 from comporta.nn.state import State, detach
@@ -14,9 +15,11 @@ __all__ = [
     "RNN",
     "Attention",
     "AttentionPooling",
+    "LockedDropout",
     "Memory",
     "Recurrent",
     "State",
+    "TokenDropout",
     "detach",
     "explain",
 ]
