@@ -4,7 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+DATA   ?= ../shared/data
+
+.PHONY: demo test check bench results clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +27,9 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/picture.py
+
+results: $(READY)  ## one row of docs/results.md: make results TASK=trec DATA=folder
+	$(BIN)/python -m benchmarks.tasks $(TASK) --data $(DATA)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -15,6 +15,7 @@ from comporta.cli.cells import find_cell
 from comporta.errors import ConfigurationError, DataError, nearest
 
 _LENGTHS = ("minutes", "epochs", "steps")
+_PATHS = ("validation", "vectors")
 
 
 def described(part: type) -> dict[str, str]:
@@ -121,7 +122,11 @@ def gather(
     settings |= given
     if "cell" in settings:
         settings["cell"] = find_cell(str(settings["cell"]))
+    # A run goes on from any folder, so paths are kept whole.
     paths = settings.get("files")
     if isinstance(paths, tuple):
         settings["files"] = tuple(os.path.abspath(path) for path in paths)
+    for name in _PATHS:
+        if isinstance(settings.get(name), str):
+            settings[name] = os.path.abspath(str(settings[name]))
     return settings

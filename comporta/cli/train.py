@@ -23,6 +23,7 @@ INTERRUPTED = 130
 
 SUMMARIES = {
     "language-model": "Text that goes on: each token from those before it.",
+    "classifier": "A label or a score for a whole sequence.",
 }
 """The tasks with what each is, in a line; here, so that help need not import them."""
 

@@ -20,22 +20,30 @@ class Batches:
     length, give or take a tenth, and cut into batches, and the batches of all pools are shuffled.
 
     Args:
-        lengths: of the examples, N of them.
+        lengths: of all examples there are.
+        examples: the numbers of those that are meant.
         size: most examples in a batch.
         seed: of the permutations.
 
-    >>> batches = Batches([3, 1, 2, 2], size=2, seed=0)
+    >>> batches = Batches([3, 1, 2, 2, 9], [0, 1, 2, 4], size=2, seed=0)
     >>> len(batches), sorted(i for step in (2, 3) for i in batches.at(step))
-    (2, [0, 1, 2, 3])
+    (2, [0, 1, 2, 4])
     """
 
-    def __init__(self, lengths: Sequence[int] | NDArray[np.int64], *, size: int, seed: int) -> None:
-        self._lengths = np.asarray(lengths)
+    def __init__(
+        self,
+        lengths: Sequence[int] | NDArray[np.int64],
+        examples: Sequence[int],
+        *,
+        size: int,
+        seed: int,
+    ) -> None:
+        self._lengths, self._examples = np.asarray(lengths), np.asarray(examples, dtype=np.int64)
         self._size, self._seed = size, seed
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self._size)
+        return -(-len(self._examples) // self._size)
 
     def at(self, step: int) -> list[int]:
         """The examples of a step, counted from the first step of the first epoch."""
@@ -44,11 +52,12 @@ class Batches:
 
     def in_order(self) -> list[list[int]]:
         """All examples once, by length: for measuring, where the order does not matter."""
-        return self._cut(np.argsort(self._lengths, kind="stable"))
+        order = np.argsort(self._lengths[self._examples], kind="stable")
+        return self._cut(self._examples[order])
 
     def _make_epoch(self, epoch: int) -> list[list[int]]:
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(len(self._lengths))
+        order = random.permutation(self._examples)
         pool = _POOL * self._size
         # Pools are whole batches, so that only the last batch of all can be short.
         batches = [

@@ -9,7 +9,7 @@ from comporta.errors import CheckpointError, ConfigurationError, nearest
 from comporta.tasks.kind import Kind
 from comporta.training.checkpoint import RunFolder
 
-NAMES = ("language-model",)
+NAMES = ("language-model", "classifier")
 
 
 def kind(name: str) -> Kind[Any, Any, Any]:
@@ -26,6 +26,10 @@ def kind(name: str) -> Kind[Any, Any, Any]:
             from comporta.tasks import language_model
 
             return language_model.KIND
+        case "classifier":
+            from comporta.tasks import classifier
+
+            return classifier.KIND
     raise ConfigurationError(f"unknown task {name!r}{nearest(name, NAMES)}")
 
 

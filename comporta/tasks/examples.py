@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,34 +16,70 @@ from comporta.errors import DataError
 from comporta.training.task import Carried, Measure, StepLoss
 
 
+@dataclass(frozen=True)
+class Division:
+    """Which examples are for what, by their numbers.
+
+    Args:
+        training: those to learn from.
+        validation: those to measure by.
+    """
+
+    training: list[int]
+    validation: list[int]
+
+    @classmethod
+    def of(cls, count: int, *, extra: int, share: float, seed: int) -> Division:
+        """Divide examples: those of a validation file are held out, or else some by chance.
+
+        Args:
+            count: examples in the training files; the first of all.
+            extra: examples in the validation file, which come after them; 0 where there is none.
+            share: the part of the first that is held out where there is no such file.
+            seed: of the choice.
+
+        Returns:
+            The division.
+
+        Raises:
+            DataError: nothing is left to train on, or to validate on.
+
+        >>> Division.of(5, extra=0, share=0.2, seed=0).validation
+        [2]
+        >>> Division.of(2, extra=1, share=0.2, seed=0)
+        Division(training=[0, 1], validation=[2])
+        """
+        numbers = np.arange(count)
+        if extra:
+            return cls(numbers.tolist(), list(range(count, count + extra)))
+        held = np.zeros(count, dtype=bool)
+        some = max(1, round(count * share))
+        held[np.random.default_rng(seed).permutation(count)[:some]] = True
+        if count < 2 or held.all() or not share:
+            raise DataError(
+                f"there are {count} examples, of which {share:.0%} are to be held out; both "
+                "parts need at least one: give more data, or a validation file"
+            )
+        return cls(numbers[~held].tolist(), numbers[held].tolist())
+
+
 class ExampleTask(ABC):
     """A task whose data is a set of examples; a subclass says what an example costs.
 
     Args:
-        lengths: of the training examples.
-        validation_lengths: of those held out.
+        lengths: of all examples.
+        division: which are for training, which for validation.
         batch_size: most examples in a batch.
         seed: of the order of the examples.
-
-    Raises:
-        DataError: there are no examples to train on, or none to validate on.
     """
 
     unit = "examples"
 
     def __init__(
-        self,
-        lengths: NDArray[np.int64],
-        validation_lengths: NDArray[np.int64],
-        *,
-        batch_size: int,
-        seed: int,
+        self, lengths: NDArray[np.int64], division: Division, *, batch_size: int, seed: int
     ) -> None:
-        for part, found in (("training", lengths), ("validation", validation_lengths)):
-            if not len(found):
-                raise DataError(f"there are no {part} examples; give more data")
-        self._batches = Batches(lengths, size=batch_size, seed=seed)
-        self._validation_batches = Batches(validation_lengths, size=batch_size, seed=seed)
+        self._batches = Batches(lengths, division.training, size=batch_size, seed=seed)
+        self._held_out = Batches(lengths, division.validation, size=batch_size, seed=seed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,31 +109,11 @@ class ExampleTask(ABC):
 
     def validation_batches(self) -> Iterator[list[int]]:
         """All examples held out, those of about the same length together."""
-        return iter(self._validation_batches.in_order())
+        return iter(self._held_out.in_order())
 
     def describe(self, loss: float) -> Mapping[str, str]:
         """Nothing but the loss itself."""
         return {}
-
-
-def hold_out(count: int, share: float, *, seed: int) -> tuple[list[int], list[int]]:
-    """Split examples by chance into those to train on and those to validate on.
-
-    Args:
-        count: how many examples there are.
-        share: the part of them to hold out; at least one example where it is not 0.
-        seed: of the choice.
-
-    Returns:
-        The numbers of the training examples and of the others, both in order.
-
-    >>> hold_out(5, 0.2, seed=0)
-    ([0, 1, 3, 4], [2])
-    """
-    held = min(count, max(1, round(count * share))) if share else 0
-    chosen = np.zeros(count, dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(count)[:held]] = True
-    return np.flatnonzero(~chosen).tolist(), np.flatnonzero(chosen).tolist()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -10,10 +10,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from comporta.errors import CheckpointError, TrainingError
+from comporta.errors import CheckpointError, DataError, TrainingError
 
 FORMAT = 1
 
@@ -82,6 +82,28 @@ def digest(data: bytes) -> str:
     'e3b0c442'
     """
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_files(paths: Iterable[str | Path]) -> str:
+    """SHA-256 of the bytes of files, one after the other; of all files in a folder by name.
+
+    Raises:
+        DataError: one cannot be read.
+
+    >>> digest_files([]) == digest(b"")
+    True
+    """
+    found = hashlib.sha256()
+    for path in map(Path, paths):
+        inner = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for each in inner:
+            try:
+                with each.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        found.update(block)
+            except OSError as error:
+                raise DataError(f"cannot read {each}: {error.strerror}") from None
+    return found.hexdigest()
 
 
 def write_sealed(path: Path, content: Mapping[str, object]) -> None:
