@@ -67,7 +67,8 @@ class Utterance:
 def read_audio(path: str | Path, rate: int) -> Audio:
     """Read a WAV, FLAC or OGG file as mono samples of one rate.
 
-    Channels are averaged. Another rate is resampled by the library soxr, in high quality.
+    Channels are averaged. Another rate is resampled by the library soxr, in high quality. An OGG
+    file does not say how long it is: one that was cut off may be read as a shorter one.
 
     Args:
         path: the file.

@@ -20,7 +20,7 @@ MOST_FRAMES = 1_000_000
 _DRUMS = 9
 _VELOCITY = 80
 _TICKS_PER_FRAME = 120
-_MOST_TICKS = 0x7FFF  # a beat; larger numbers mean time codes of film
+_MOST_TICKS_PER_BEAT = 0x7FFF  # what the format has room for; negative: time codes of film
 
 
 def read_midi(path: str | Path, *, steps_per_beat: int = 4) -> np.ndarray:
@@ -88,7 +88,7 @@ def _notes(path: Path) -> tuple[list[tuple[int, int, int]], int, int]:
         raise DataError(f"{path} is not a whole MIDI file: {reason}") from None
     if messages is None:
         raise DataError(f"{path} holds several pieces (MIDI type 2); save them one by one")
-    if not 0 < file.ticks_per_beat <= _MOST_TICKS:
+    if file.ticks_per_beat < 1:
         raise DataError(f"{path} counts time without beats; save it with ticks per quarter note")
     notes: list[tuple[int, int, int]] = []
     sounding: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -157,7 +157,7 @@ def write_midi(
 
 
 def _check_steps(steps_per_beat: int) -> None:
-    most = _MOST_TICKS // _TICKS_PER_FRAME
+    most = _MOST_TICKS_PER_BEAT // _TICKS_PER_FRAME
     if not 1 <= steps_per_beat <= most:
         raise ConfigurationError(
             f"steps_per_beat is {steps_per_beat}; it must be between 1 and {most}"
