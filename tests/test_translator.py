@@ -284,6 +284,15 @@ def test_what_a_beam_finds_has_the_probability_of_the_whole_target(attention: st
             assert hypothesis.log_probability == pytest.approx(-float(losses.sum()))
 
 
+def test_dropout_acts_in_training_alone() -> None:
+    model = small(dropout=0.4)
+    source, lengths, targets = batch()
+    torch.testing.assert_close(*(model.losses(source, lengths, targets) for _ in range(2)))
+    model.train()
+    first, second = (model.losses(source, lengths, targets) for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
 def test_tied_weights_are_one_tensor() -> None:
     model = small(tied=True)
     assert model.output.weight is model.target_embedding.weight

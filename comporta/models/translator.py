@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from comporta.cells import Cell, get
 from comporta.errors import ConfigurationError, ShapeError
 from comporta.models.checks import check_choice, check_rates, check_sizes
-from comporta.nn import Attention, Memory, Recurrent, State
+from comporta.nn import Attention, LockedDropout, Memory, Recurrent, State
 
 TranslatorState: TypeAlias = tuple[tuple[State, ...], Memory | None]
 """The states of the decoder's layers, and what attention looks at, or None without attention.
@@ -87,7 +87,8 @@ class Translator(nn.Module):
     as in Bahdanau's output layer (there with maxout). So layers beyond the first do know the
     contexts of earlier steps; with one layer no state does.
 
-    Tied weights: Press & Wolf 2017, arXiv:1608.05859.
+    Tied weights: Press & Wolf 2017, arXiv:1608.05859. Dropout keeps one mask for all steps of a row
+    (Gal & Ghahramani 2016, arXiv:1512.05287), except between two layers above each other.
 
     Args:
         config: what it is made of.
@@ -156,7 +157,7 @@ class Translator(nn.Module):
             if layers > 1
             else None
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = LockedDropout(config.dropout)
         self.readout = nn.Linear(size + hidden + memory, size)
         self.output = nn.Linear(size, target_vocabulary)
         for embedding in (self.source_embedding, self.target_embedding):
@@ -300,16 +301,16 @@ class Translator(nn.Module):
         """r (B, T, E), the weights of attention (B, T, S), and the state after the last step."""
         states, memory = state
         vectors = self._vectors(inputs, self.target_embedding, "target")
-        output, after = self.first(vectors, states[:1])
+        query, after = self.first(vectors, states[:1])
+        output = self.dropout(query)
         context, weights = [], None
         if self.attention is not None and memory is not None:
-            seen, weights = self.attention.attend(output, memory)
+            seen, weights = self.attention.attend(query, memory)
             context = [seen]
         if self.upper is not None:
-            below = self.dropout(torch.cat([output, *context], -1))
-            output, above = self.upper(below, states[1:])
-            after = (*after, *above)
-        read = torch.tanh(self.readout(torch.cat([vectors, self.dropout(output), *context], -1)))
+            output, above = self.upper(torch.cat([output, *context], -1), states[1:])
+            output, after = self.dropout(output), (*after, *above)
+        read = torch.tanh(self.readout(torch.cat([vectors, output, *context], -1)))
         return self.dropout(read), weights, (after, memory)
 
     def _vectors(self, tokens: Tensor, embedding: nn.Embedding, what: str) -> Tensor:
