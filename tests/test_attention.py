@@ -11,6 +11,7 @@ from torch import Tensor
 from comporta.errors import ConfigurationError, ShapeError
 from comporta.nn import pooling
 from comporta.nn.attention import Attention, AttentionPooling, Kind
+from comporta.nn.lengths import inside
 
 KINDS: list[Kind] = ["additive", "dot", "general"]
 LENGTHS = [5, 2, 0, 1]
@@ -64,7 +65,7 @@ def test_nothing_beyond_the_length_counts_not_even_nan(kind: Kind) -> None:
     memory.requires_grad_()
     context, weights = attention(query, memory, LENGTHS)
     torch.testing.assert_close((context, weights), expected, rtol=0, atol=0)
-    outside = ~pooling.inside(torch.tensor(LENGTHS), 5)
+    outside = ~inside(torch.tensor(LENGTHS), 5)
     assert (weights.transpose(1, 2)[outside] == 0).all()
     assert (context[2] == 0).all()
     (context.square().sum() + weights.square().sum()).backward()
@@ -169,7 +170,7 @@ def test_pooling_row_by_row(name: str, lengths: list[int] | None) -> None:
 def test_pooling_reads_and_teaches_no_padding(pool: Callable[..., Tensor]) -> None:
     x = torch.randn(4, 5, 3, dtype=torch.float64)
     expected = pooled(pool, x, LENGTHS)
-    outside = ~pooling.inside(torch.tensor(LENGTHS), 5)
+    outside = ~inside(torch.tensor(LENGTHS), 5)
     x[outside] = torch.nan
     x.requires_grad_()
     found = pooled(pool, x, LENGTHS)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from comporta.errors import ConfigurationError, ShapeError, nearest
-from comporta.nn.lengths import check_lengths, clear_padding
-from comporta.nn.pooling import inside
+from comporta.nn.lengths import check_lengths, clear_padding, inside
 
 Kind: TypeAlias = Literal["additive", "dot", "general"]
 _KINDS = ("additive", "dot", "general")

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from comporta.errors import ConfigurationError, DataError, ShapeError
-from comporta.nn.lengths import check_lengths, clear_padding
-from comporta.nn.pooling import inside
+from comporta.nn.lengths import check_lengths, clear_padding, inside
 
 
 class CRF(nn.Module):

@@ -51,6 +51,16 @@ def check_lengths(
     return numbers.to(device=device, dtype=torch.int64)
 
 
+def inside(lengths: Tensor, time: int) -> Tensor:
+    """(B, T) bool: which steps lie within the length of their row.
+
+    >>> inside(torch.tensor([2, 0]), 3)
+    tensor([[ True,  True, False],
+            [False, False, False]])
+    """
+    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
 def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """The input (B, T, D) with 0 beyond the length of each row, whatever stood there.
 
@@ -60,8 +70,7 @@ def clear_padding(x: Tensor, lengths: Tensor) -> Tensor:
     >>> clear_padding(torch.full((1, 2, 1), torch.inf), torch.tensor([1])).flatten()
     tensor([inf, 0.])
     """
-    inside = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
-    return torch.where(inside.unsqueeze(2), x, 0.0)
+    return torch.where(inside(lengths, x.shape[1]).unsqueeze(2), x, 0.0)
 
 
 def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:

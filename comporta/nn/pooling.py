@@ -8,17 +8,7 @@ import torch
 from torch import Tensor
 
 from comporta.errors import ShapeError
-from comporta.nn.lengths import check_lengths, clear_padding
-
-
-def inside(lengths: Tensor, time: int) -> Tensor:
-    """(B, T) bool: which steps lie within the length of their row.
-
-    >>> inside(torch.tensor([2, 0]), 3)
-    tensor([[ True,  True, False],
-            [False, False, False]])
-    """
-    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+from comporta.nn.lengths import check_lengths, clear_padding, inside
 
 
 def last(x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
