@@ -22,7 +22,7 @@ _DAMAGED = (
     EOFError,
     OSError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,
     SyntaxError,
     tokenize.TokenError,
     zipfile.BadZipFile,
