@@ -13,6 +13,7 @@ import pytest
 from conftest import Call
 
 from comporta import cells
+from comporta.cli.train import SUMMARIES
 from comporta.tasks import NAMES, kind, load
 from comporta.training.recipe import plain
 
@@ -181,6 +182,11 @@ def test_the_help_names_every_setting_and_its_default(task: str) -> None:
     for name, value in found.items():
         default = options[name.replace("-", "_")]
         assert value == str(default["name"] if isinstance(default, dict) else default)
+
+
+def test_every_task_is_a_command_and_every_command_a_task() -> None:
+    assert tuple(SUMMARIES) == NAMES
+    assert [kind(name).name for name in NAMES] == list(NAMES)
 
 
 def test_the_help_of_generate_names_the_token_it_means(call: Call) -> None:
