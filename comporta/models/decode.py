@@ -1,17 +1,36 @@
-"""Reading probabilities off a language model, and drawing text from it."""
+"""Reading probabilities off a model that writes tokens, and drawing text from it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from comporta.errors import ConfigurationError
-from comporta.models.language_model import LanguageModel, step_losses
+from comporta.models.language_model import step_losses
+from comporta.nn import State
 
 _CHUNK = 1024
+
+
+class Writer(Protocol):
+    """A model that writes one token after the other, such as a language model."""
+
+    def __call__(
+        self, inputs: Tensor, state: tuple[State, ...] | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Logits (B, T, V) of what comes after inputs (B, T), and the state."""
+
+    def step(
+        self, inputs: Tensor, state: tuple[State, ...] | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Logits (B, V) of what comes after inputs (B,), and the state."""
+
+    def first_input(self, batch: int) -> Tensor:
+        """(B,) what is fed before the first token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +104,7 @@ def probabilities(logits: Tensor, sampling: Sampling, *, forbidden: Collection[i
 
 @torch.no_grad()
 def generate(
-    model: LanguageModel,
+    model: Writer,
     prime: Tensor,
     *,
     length: int,
@@ -108,7 +127,7 @@ def generate(
     Returns:
         The tokens drawn, without the prime.
 
-    >>> from comporta.models import LanguageModelConfig
+    >>> from comporta.models import LanguageModel, LanguageModelConfig
     >>> model = LanguageModel(LanguageModelConfig(hidden=8), vocabulary=5)
     >>> prime, random = torch.tensor([1, 2]), torch.Generator().manual_seed(0)
     >>> len(generate(model, prime, length=7, sampling=Sampling(), generator=random))
@@ -130,7 +149,7 @@ def generate(
 
 
 @torch.no_grad()
-def log_probabilities(model: LanguageModel, tokens: Tensor) -> Tensor:
+def log_probabilities(model: Writer, tokens: Tensor) -> Tensor:
     """log p(y_t | y_{<t}) of every token of a sequence; their sum is that of the sequence.
 
     Args:
@@ -140,7 +159,7 @@ def log_probabilities(model: LanguageModel, tokens: Tensor) -> Tensor:
     Returns:
         (N,) in nats.
 
-    >>> from comporta.models import LanguageModelConfig
+    >>> from comporta.models import LanguageModel, LanguageModelConfig
     >>> model = LanguageModel(LanguageModelConfig(hidden=8), vocabulary=5)
     >>> log_probabilities(model, torch.tensor([1, 2])).shape
     torch.Size([2])
