@@ -7,22 +7,41 @@ from comporta.models.decode import (
     log_probabilities,
     probabilities,
 )
+from comporta.models.generator import (
+    Conditioned,
+    Generator,
+    GeneratorConfig,
+    generate_keys,
+    key_losses,
+)
 from comporta.models.inputs import SeriesInput, TokenInput
 from comporta.models.language_model import LanguageModel, LanguageModelConfig, step_losses
+from comporta.models.transcriber import Advisor, Transcriber, TranscriberConfig, alignment_loss
 from comporta.models.translator import Translator, TranslatorConfig, TranslatorState
+from comporta.models.video import FrameInput
 
 __all__ = [
+    "Advisor",
     "Classifier",
     "ClassifierConfig",
+    "Conditioned",
+    "FrameInput",
+    "Generator",
+    "GeneratorConfig",
     "LanguageModel",
     "LanguageModelConfig",
     "Sampling",
     "SeriesInput",
     "TokenInput",
+    "Transcriber",
+    "TranscriberConfig",
     "Translator",
     "TranslatorConfig",
     "TranslatorState",
+    "alignment_loss",
     "generate",
+    "generate_keys",
+    "key_losses",
     "log_probabilities",
     "probabilities",
     "step_losses",

@@ -115,10 +115,12 @@ def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tu
         device: where the model is.
 
     Returns:
-        The batch (B, T, ...), int64 or float32, and the lengths (B,).
+        The batch (B, T, ...): tokens as int64, numbers as float32, pictures as uint8; and the
+        lengths (B,).
     """
     padded = torch.from_numpy(store.padded(examples))
-    batch = padded.float() if padded.is_floating_point() else padded.long()
+    # A table of vectors is looked up by int64 alone, and tokens are kept smaller.
+    batch = padded.long() if padded.dtype == torch.int32 else padded
     return batch.to(device), torch.from_numpy(store.lengths[list(examples)])
 
 
