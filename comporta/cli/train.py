@@ -24,6 +24,9 @@ INTERRUPTED = 130
 SUMMARIES = {
     "language-model": "Text that goes on: each token from those before it.",
     "classifier": "A label or a score for a whole sequence.",
+    "generator": "A text or music from a class, a vector or nothing.",
+    "tagger": "A tag for every word or step: entities, parts of speech, slots.",
+    "translator": "A sequence for a sequence: languages, letters to phonemes, sums.",
 }
 """The tasks with what each is, in a line; here, so that help need not import them."""
 

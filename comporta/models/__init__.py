@@ -16,12 +16,15 @@ from comporta.models.generator import (
 )
 from comporta.models.inputs import SeriesInput, TokenInput
 from comporta.models.language_model import LanguageModel, LanguageModelConfig, step_losses
+from comporta.models.tagger import Tagger, TaggerConfig
 from comporta.models.transcriber import Advisor, Transcriber, TranscriberConfig, alignment_loss
 from comporta.models.translator import Translator, TranslatorConfig, TranslatorState
 from comporta.models.video import FrameInput
+from comporta.models.words import CharacterEncoder, WordInput, Words
 
 __all__ = [
     "Advisor",
+    "CharacterEncoder",
     "Classifier",
     "ClassifierConfig",
     "Conditioned",
@@ -32,12 +35,16 @@ __all__ = [
     "LanguageModelConfig",
     "Sampling",
     "SeriesInput",
+    "Tagger",
+    "TaggerConfig",
     "TokenInput",
     "Transcriber",
     "TranscriberConfig",
     "Translator",
     "TranslatorConfig",
     "TranslatorState",
+    "WordInput",
+    "Words",
     "alignment_loss",
     "generate",
     "generate_keys",

@@ -9,7 +9,7 @@ from comporta.errors import CheckpointError, ConfigurationError, nearest
 from comporta.tasks.kind import Kind
 from comporta.training.checkpoint import RunFolder
 
-NAMES = ("language-model", "classifier")
+NAMES = ("language-model", "classifier", "generator", "tagger", "translator")
 
 
 def kind(name: str) -> Kind[Any, Any, Any]:
@@ -30,6 +30,18 @@ def kind(name: str) -> Kind[Any, Any, Any]:
             from comporta.tasks import classifier
 
             return classifier.KIND
+        case "generator":
+            from comporta.tasks import generator
+
+            return generator.KIND
+        case "tagger":
+            from comporta.tasks import tagger
+
+            return tagger.KIND
+        case "translator":
+            from comporta.tasks import translator
+
+            return translator.KIND
     raise ConfigurationError(f"unknown task {name!r}{nearest(name, NAMES)}")
 
 

@@ -1,0 +1,125 @@
+"""Words as vectors: of an embedding, and of a recurrent encoder over their characters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from comporta.cells import Cell
+from comporta.nn import Recurrent, pooling
+
+
+class Words(NamedTuple):
+    """The words of a batch, each distinct form once.
+
+    Args:
+        numbers: (N,) int64, the number of each form in the vocabulary.
+        characters: (N, C) int64, its characters.
+        lengths: (N,) how many.
+        places: (B, T) int64, which form stands where.
+    """
+
+    numbers: Tensor
+    characters: Tensor
+    lengths: Tensor
+    places: Tensor
+
+
+class CharacterEncoder(nn.Module):
+    """The characters of a word as a vector: the last outputs of both directions.
+
+        a_1 .. a_C = cells(E[c_1] .. E[c_C]),  v = [forward a_C; reverse a_1]
+
+    Source: Lample et al. 2016, arXiv:1603.01360.
+
+    Args:
+        cell: of the recurrent layer.
+        characters: how many characters there are.
+        hidden: H, in each direction, and the size of the vectors of characters; `size` is 2H.
+
+    >>> from comporta.cells import get
+    >>> CharacterEncoder(get("gru"), 9, 4)(torch.tensor([[1, 2], [3, 0]]), [2, 1]).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(self, cell: Cell, characters: int, hidden: int) -> None:
+        super().__init__()
+        self.size = 2 * hidden
+        self.embedding = nn.Embedding(characters, hidden)
+        self.recurrent = Recurrent(cell, hidden, hidden, bidirectional=True)
+
+    def forward(self, characters: Tensor, lengths: Tensor | list[int]) -> Tensor:
+        """(N, C) int64 and the lengths (N,), each at least 1 -> (N, 2H).
+
+        Raises:
+            ShapeError: the lengths do not fit the characters.
+        """
+        output, _ = self.recurrent(self.embedding(characters), lengths=lengths)
+        forward, reverse = output.chunk(2, dim=2)
+        return torch.cat([pooling.last(forward, lengths), reverse[:, 0]], dim=1)
+
+
+class WordInput(nn.Module):
+    """Words as vectors.
+
+        x_t = [E[w_t]; encoder(characters of w_t)]
+
+    In training, words that the training data has once become the unknown word by chance, so that
+    its vector is learned (Lample et al. 2016, arXiv:1603.01360).
+
+    Args:
+        vocabulary: V, how many words there are; word 0 is the unknown one.
+        size: of the vectors of words.
+        encoder: of characters; None for words alone.
+        rare: the number of the first word that the training data has once; all that follow are
+            such words, too.
+        dropout: probability that such a word becomes the unknown one.
+
+    >>> module = WordInput(5, 3, encoder=None, rare=5, dropout=0.5)
+    >>> one = torch.tensor([2, 4])
+    >>> module(Words(one, one.unsqueeze(1), one, torch.tensor([[0, 1, 0]]))).shape
+    torch.Size([1, 3, 3])
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        size: int,
+        *,
+        encoder: CharacterEncoder | None,
+        rare: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.rare, self.dropout = rare, dropout
+        self.encoder = encoder
+        self.size = size + (0 if encoder is None else encoder.size)
+        self.embedding = nn.Embedding(vocabulary, size)
+        # Of the length that vectors of characters and outputs of cells have, not of sqrt(size).
+        bound = (3 / size) ** 0.5
+        nn.init.uniform_(self.embedding.weight, -bound, bound)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor, found: Tensor) -> None:
+        """Begin with vectors learned elsewhere.
+
+        Args:
+            vectors: (V, size).
+            found: (V,) bool, the words that have one; the others keep theirs.
+        """
+        weight = self.embedding.weight
+        weight.copy_(torch.where(found.to(weight.device).unsqueeze(1), vectors.to(weight), weight))
+
+    def forward(self, batch: Words) -> Tensor:
+        """The vectors (B, T, D) of the words of a batch."""
+        numbers = batch.numbers
+        if self.training and self.dropout:
+            dropped = torch.rand(numbers.shape, device=numbers.device) < self.dropout
+            numbers = numbers.masked_fill(dropped & (numbers >= self.rare), 0)
+        forms: Tensor = self.embedding(numbers)
+        if self.encoder is not None:
+            spelled = self.encoder(batch.characters, batch.lengths)
+            forms = torch.cat([forms, spelled], dim=1)
+        return nn.functional.embedding(batch.places, forms)

@@ -1,0 +1,303 @@
+"""The task of a tagger: a tag for each word of a sentence, or for each step of any sequence."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from comporta.data import Sentence, read_columns, read_vectors, recognize
+from comporta.data.ragged import Ragged
+from comporta.errors import ConfigurationError
+from comporta.models import Tagger, TaggerConfig
+from comporta.models.checks import check_rates, check_sizes
+from comporta.tasks.examples import Division, ExampleTask, device_of
+from comporta.tasks.kind import Kind, Learned
+from comporta.tasks.tags import Tags
+from comporta.tasks.trained_tagger import TrainedTagger
+from comporta.tasks.words import WordInputs, WordStore
+from comporta.training import files
+from comporta.training.recipe import Parts, Recipe
+from comporta.training.task import Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerData:
+    """Sentences to learn from, and how they are read.
+
+    Args:
+        files: files of columns (CoNLL): a line a word, a blank line after a sentence; may be gz.
+        validation: a file to validate on; without it a part of the sentences is held out.
+        hold_out: the part held out, where there is no such file.
+        separator: what stands between columns; by default any number of spaces and tabs.
+        word: column of the words, from 0; a negative number counts from the last.
+        tag: column of the tags.
+        encoding: of the files.
+        vocab_size: most words with a vector of their own, the most frequent ones.
+        lower: look words up in small letters; the encoder of characters sees them as they are.
+        vectors: a text file of vectors of words (word2vec, GloVe) to begin with, of the size that
+            embedding says.
+        batch_size: sentences in a batch.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+
+    files: tuple[str, ...] = ()
+    validation: str | None = None
+    hold_out: float = 0.1
+    separator: str | None = None
+    word: int = 0
+    tag: int = -1
+    encoding: str = "utf-8"
+    vocab_size: int = 100_000
+    lower: bool = False
+    vectors: str | None = None
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ConfigurationError("no files to train on; give files of columns, a line a word")
+        check_sizes(self, batch_size=1, vocab_size=2)
+        check_rates(self, "hold_out")
+        if self.separator == "":
+            raise ConfigurationError("the separator is empty; leave it out for spaces and tabs")
+
+    @property
+    def validation_files(self) -> tuple[str, ...]:
+        """The validation file, if there is one."""
+        return () if self.validation is None else (self.validation,)
+
+
+TaggerRecipe = Recipe[TaggerData, TaggerConfig]
+
+
+class TaggerTask(ExampleTask):
+    """Tagged sentences as training data for a tagger.
+
+    Args:
+        recipe: what to train on and what model.
+        learned: words, characters and tags; learned from the training part when not given.
+
+    Raises:
+        DataError: a file that cannot be read, tags that are all the same, a tag in the validation
+            file that the training files do not have, too few sentences.
+    """
+
+    unit = "words"
+
+    def __init__(self, recipe: TaggerRecipe, learned: Learned | None = None) -> None:
+        data = recipe.data
+        self.recipe = recipe
+        self.division = Division.of(
+            sum(1 for _ in self._read(data.files)),
+            extra=sum(1 for _ in self._read(data.validation_files)),
+            share=data.hold_out,
+            seed=recipe.options.seed,
+        )
+        self._training = set(self.division.training)
+        self.inputs, self.tags = self._learn() if learned is None else parts_of(recipe, learned)
+        everything = (*data.files, *data.validation_files)
+        self._targets = Ragged(
+            (self.tags.encode(self.tags.read(*each)) for each in self._read(everything)),
+            dtype=np.int32,
+        )
+        self._store = WordStore(self.inputs, (s.words for _, s in self._read(everything)))
+        vectors = () if data.vectors is None else (data.vectors,)
+        self._vectors = self._pretrained() if vectors else None
+        self.digest = files.digest_files((*everything, *vectors))
+        super().__init__(
+            self._store.lengths,
+            self.division,
+            batch_size=data.batch_size,
+            seed=recipe.options.seed,
+        )
+
+    @property
+    def learned(self) -> Learned:
+        """Words, characters and tags."""
+        return Learned(
+            facts={"tags": self.tags.to_json()}, texts={"tokenizer.json": self.inputs.to_json()}
+        )
+
+    @property
+    def report(self) -> Mapping[str, object]:
+        """Sentences, lengths, tags, the unknown rate and what the words alone give."""
+        lengths = self._store.lengths
+        scheme = {"none": "no entities", "bio": "BIO"}.get(
+            self.tags.scheme, f"{self.tags.scheme.upper()}, converted to BIO"
+        )
+        shown = ", ".join(self.tags.names[:20]) + (" ..." if len(self.tags.names) > 20 else "")
+        report: dict[str, object] = {
+            "training sentences": len(self.division.training),
+            "validation sentences": len(self.division.validation),
+            "words of a sentence": f"{int(np.median(lengths))} (median), {lengths.max()} (most)",
+            "tags": f"{len(self.tags.names)} ({scheme}): {shown}",
+            "output": self.tags.output,
+            "vocabulary": f"{len(self.inputs.words)} words",
+            "characters": len(self.inputs.characters),
+            "unknown in validation": f"{self._store.unknown(self.division.validation):.2%}",
+        }
+        if self._vectors is not None:
+            report["words with a vector"] = f"{float(self._vectors[1].float().mean()):.2%}"
+        floor = self._floor()
+        report["most frequent tag of each word"] = (
+            f"F1 {floor['f1']:.3f}, accuracy {floor['accuracy']:.3f}"
+        )
+        return report
+
+    def build(self) -> Tagger:
+        """A new model."""
+        model = new_model(self.recipe, self.inputs, self.tags)
+        if self._vectors is not None:
+            model.inputs.start_from(*self._vectors)  # type: ignore[operator]
+        return model
+
+    def batch_loss(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, int]:
+        """-log p of the tags, summed."""
+        loss, lengths, _ = self._run(model, examples)
+        return loss, int(lengths.sum())
+
+    def validate(self, model: nn.Module) -> Measure:
+        """Figures on the sentences held out; the best model has the best F1 of entities, or the
+        best accuracy where tags mark none."""
+        assert isinstance(model, Tagger)
+        total, count = 0.0, 0
+        found: list[list[str]] = []
+        expected: list[list[str]] = []
+        for examples in self.validation_batches():
+            loss, lengths, scores = self._run(model, examples)
+            total, count = total + float(loss), count + int(lengths.sum())
+            found += map(self.tags.decode, model.decode(scores, lengths))
+            expected += (self.tags.decode(torch.tensor(self._targets[i])) for i in examples)
+        figures = self.tags.figures(found, expected)
+        f1, accuracy = figures["f1"], figures["accuracy"]
+        return Measure(
+            loss=total / count,
+            figures=figures,
+            summary=f"F1 {f1:.4f}, accuracy {accuracy:.4f}",
+            rank=-(accuracy if self.tags.scheme == "none" else f1),
+        )
+
+    def _run(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The summed loss of some sentences, their lengths, and the scores of their tags."""
+        assert isinstance(model, Tagger)
+        device = device_of(model)
+        batch, lengths = self._store.batch(examples, device)
+        targets = torch.from_numpy(self._targets.padded(examples)).long().to(device)
+        scores = model(batch, lengths)
+        return model.loss(scores, targets, lengths), lengths, scores
+
+    def _read(self, paths: Sequence[str]) -> Iterator[tuple[str, Sentence]]:
+        for path in paths:
+            for sentence in read_sentences(self.recipe.data, path):
+                yield path, sentence
+
+    def _learn(self) -> tuple[WordInputs, Tags]:
+        data, output = self.recipe.data, self.recipe.model.output
+        marked = (sentence.tags for _, sentence in self._read(data.files))
+        scheme = "none" if output == "sigmoid" else recognize(marked)
+        names = {tag for _, sentence in self._read(data.files) for tag in sentence.tags}
+        words = (
+            word
+            for i, (_, sentence) in enumerate(self._read(data.files))
+            if i in self._training
+            for word in sentence.words
+        )
+        inputs = WordInputs.learn(words, size=data.vocab_size, lower=data.lower)
+        return inputs, Tags.of(names, scheme=scheme, output=output)
+
+    def _pretrained(self) -> tuple[Tensor, Tensor]:
+        """The vectors of the words that have one, and which have."""
+        data, wanted = self.recipe.data, {w: i for i, w in enumerate(self.inputs.words)}
+        vectors, found = read_vectors(str(data.vectors), wanted)
+        size = self.recipe.model.embedding
+        if vectors.shape[1] != size:
+            raise ConfigurationError(
+                f"the vectors in {data.vectors} have {vectors.shape[1]} values, and embedding is "
+                f"{size}; give --embedding {vectors.shape[1]}"
+            )
+        return torch.from_numpy(vectors), torch.from_numpy(found)
+
+    def _floor(self) -> dict[str, float]:
+        """What comes of giving each word the tag that it most often has in training."""
+        data = self.recipe.data
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        overall: Counter[str] = Counter()
+        held: list[tuple[Sequence[str], list[str]]] = []
+        everything = (*data.files, *data.validation_files)
+        for i, (path, sentence) in enumerate(self._read(everything)):
+            tags = self.tags.read(path, sentence)
+            if i not in self._training:
+                held.append((sentence.words, tags))
+                continue
+            overall.update(tags)
+            for word, tag in zip(sentence.words, tags, strict=True):
+                counts[word][tag] += 1
+        usual = {word: _most(tags) for word, tags in counts.items()}
+        found = [[usual.get(word, _most(overall)) for word in words] for words, _ in held]
+        return self.tags.figures(found, [tags for _, tags in held])
+
+
+def read_sentences(data: TaggerData, path: str) -> Iterator[Sentence]:
+    """The tagged sentences of a file, read as the data says."""
+    return read_columns(
+        path, separator=data.separator, word=data.word, tag=data.tag, encoding=data.encoding
+    )
+
+
+def new_model(recipe: TaggerRecipe, inputs: WordInputs, tags: Tags) -> Tagger:
+    """A model of a recipe."""
+    config = recipe.model
+    starts, steps = tags.constraints()
+    return Tagger(
+        config,
+        inputs=inputs.module(
+            config.cell,
+            size=config.embedding,
+            characters=config.characters,
+            dropout=config.word_dropout,
+        ),
+        tags=len(tags.names),
+        output=tags.output,
+        starts=starts,
+        steps=steps,
+    )
+
+
+def parts_of(recipe: TaggerRecipe, learned: Learned) -> tuple[WordInputs, Tags]:
+    """The words and tags that a run began with."""
+    text = learned.texts.get("tokenizer.json", "")
+    return (
+        WordInputs.from_json(text, lower=recipe.data.lower),
+        Tags(**learned.facts["tags"]),
+    )
+
+
+def _most(tags: Counter[str]) -> str:
+    """The most frequent one; of several the first by name, so that it is the same every time."""
+    return min(tags, key=lambda tag: (-tags[tag], tag))
+
+
+def _trained(recipe: TaggerRecipe, learned: Learned) -> TrainedTagger:
+    inputs, tags = parts_of(recipe, learned)
+    return TrainedTagger(recipe, new_model(recipe, inputs, tags), inputs, tags)
+
+
+KIND = Kind(
+    name="tagger",
+    help="""Train a tagger: a tag for every word of a sentence, or for every step of a sequence.
+
+Reads files of columns, a line a word. Entities in IOB1, BIO or BIOES are recognized; answers are
+in BIO. A part of the sentences, or a validation file, is held out; the model with the best F1 of
+entities on it, or the best accuracy of other tags, is kept.
+
+`comporta train tagger train.conll --validation dev.conll --out runs/names --epochs 10`""",
+    parts=Parts(TaggerData, TaggerConfig),
+    prepare=TaggerTask,
+    trained=_trained,
+)
