@@ -36,7 +36,8 @@ def test_windows_of_a_stream_follow_each_other() -> None:
 
 
 def test_without_a_start_symbol_the_first_input_is_no_token() -> None:
-    assert Streams.over(torch.arange(4), batch=1).inputs[0, 0] == NO_TOKEN
+    inputs, _ = Streams.over(torch.arange(4), batch=1).window(0, 4)
+    assert inputs.tolist() == [[NO_TOKEN, 0, 1, 2]]
 
 
 def test_a_text_shorter_than_its_streams_is_refused() -> None:

@@ -19,6 +19,7 @@ from comporta.data.columns import (
     spans,
     to_bio,
 )
+from comporta.data.corpus import Corpus, encode_pieces
 from comporta.data.files import LabelledFile, read_labelled_files
 from comporta.data.labelled import (
     Labelled,
@@ -46,6 +47,7 @@ __all__ = [
     "NO_TOKEN",
     "VIDEO_FILES",
     "Audio",
+    "Corpus",
     "Encoded",
     "Labelled",
     "LabelledFile",
@@ -62,6 +64,7 @@ __all__ = [
     "audio_seconds",
     "bio_constraints",
     "embedded_corpus",
+    "encode_pieces",
     "log_mel",
     "read_audio",
     "read_columns",

@@ -53,6 +53,15 @@ class Ragged:
     def __getitem__(self, index: int) -> NDArray[Any]:
         return self._values[self._starts[index] : self._starts[index + 1]]
 
+    @property
+    def values(self) -> NDArray[Any]:
+        """All sequences one after the other, (sum of T, ...).
+
+        >>> Ragged([[3, 1], [5]], dtype=np.int32).values.tolist()
+        [3, 1, 5]
+        """
+        return self._values
+
     def padded(self, indices: Sequence[int], *, fill: float = 0) -> NDArray[Any]:
         """Some of the sequences as one array, the ends of the shorter ones filled.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comporta.data.lines import GZIP, explained, nothing_in
@@ -12,13 +14,93 @@ from comporta.errors import DataError
 
 EMBEDDED_CHARACTERS = 3_000_000
 VALIDATION_SHARE = 0.1
+PIECE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text file.
+
+    Args:
+        text: the part.
+        path: the file.
+        line: the line that it begins in, from 1.
+    """
+
+    text: str
+    path: Path
+    line: int
+
+
+def read_pieces(paths: Sequence[str | Path], *, size: int = PIECE) -> Iterator[Piece]:
+    """Read text files one after the other, a piece at a time; they may be larger than memory.
+
+    Line ends are kept as they are, so that the characters of a file round trip. A gzip file is
+    unpacked. A file whose last line is not ended is ended where another follows, so that two files
+    never share a line.
+
+    Args:
+        paths: the files, in order; each UTF-8 and not empty.
+        size: most characters of a piece.
+
+    Yields:
+        The pieces; a cut may lie anywhere between two characters.
+
+    Raises:
+        DataError: there is no such file, it is a directory, it may not be read, it is empty, it
+            is a damaged gzip file, or its bytes are not UTF-8 (the message says where).
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("a", "b"):
+    ...     _ = (folder / name).write_text(f"ma\\n{name}")
+    >>> [(piece.text, piece.line) for piece in read_pieces([folder / "a", folder / "b"], size=3)]
+    [('ma\\n', 1), ('a', 2), ('\\n', 2), ('ma\\n', 1), ('b', 2)]
+    """
+    last = None
+    for path in map(Path, paths):
+        if last is not None and not last.text.endswith("\n"):
+            yield Piece("\n", last.path, last.line)
+        last = None
+        for last in _pieces_of(path, size):
+            yield last
+        if last is None:
+            raise nothing_in(path)
+
+
+def _pieces_of(path: Path, size: int) -> Iterator[Piece]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, line = 0, 1
+    with explained(path), path.open("rb") as file:
+        packed = file.peek(len(GZIP)).startswith(GZIP)
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        ended = False
+        while not ended:
+            data = stream.read(size)
+            ended = not data
+            # The bytes of a character that the last piece cut are decoded with this one.
+            begin = offset - len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(data, final=ended)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, error, begin, line) from None
+            if text:
+                yield Piece(text, path, line)
+            offset += len(data)
+            line += text.count("\n")
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError, offset: int, line: int) -> DataError:
+    line += error.object.count(b"\n", 0, error.start)
+    return DataError(
+        f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset "
+        f"{offset + error.start} (line {line}); convert the file first, for example with "
+        f"iconv -f latin1 -t utf-8"
+    )
 
 
 def read_text(path: str | Path) -> str:
-    """Read one text file, which must be UTF-8 and not empty.
-
-    Line ends are kept as they are, so that the characters of the file round trip. A gzip file is
-    unpacked.
+    """Read one text file, as `read_pieces`, whole.
 
     Args:
         path: the file.
@@ -27,8 +109,7 @@ def read_text(path: str | Path) -> str:
         Its text.
 
     Raises:
-        DataError: there is no such file, it is a directory, it may not be read, it is empty, it
-            is a damaged gzip file, or its bytes are not UTF-8 (the message says where).
+        DataError: as `read_pieces`.
 
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
@@ -36,28 +117,11 @@ def read_text(path: str | Path) -> str:
     >>> read_text(file)
     'maré\\r\\n'
     """
-    path = Path(path)
-    with explained(path):
-        data = path.read_bytes()
-        if data.startswith(GZIP):
-            data = gzip.decompress(data)
-    if not data:
-        raise nothing_in(path)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} "
-            f"(line {line}); convert the file first, for example with "
-            f"iconv -f latin1 -t utf-8"
-        ) from None
+    return read_texts([path])
 
 
 def read_texts(paths: Sequence[str | Path]) -> str:
-    """Read text files one after the other as one text.
-
-    A file whose last line is not ended is ended, so that two files never share a line.
+    """Read text files one after the other as one text, as `read_pieces`.
 
     Args:
         paths: the files, in order.
@@ -66,7 +130,7 @@ def read_texts(paths: Sequence[str | Path]) -> str:
         The text of all of them.
 
     Raises:
-        DataError: as `read_text`, for the first file that cannot be read.
+        DataError: as `read_pieces`, for the first file that cannot be read.
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -75,9 +139,7 @@ def read_texts(paths: Sequence[str | Path]) -> str:
     >>> read_texts([folder / "a", folder / "b"])
     'a\\nb'
     """
-    texts = [read_text(path) for path in paths]
-    ended = [text if text.endswith("\n") else text + "\n" for text in texts[:-1]]
-    return "".join(ended + texts[-1:])
+    return "".join(piece.text for piece in read_pieces(paths))
 
 
 def embedded_corpus(characters: int = EMBEDDED_CHARACTERS) -> str:
@@ -118,6 +180,15 @@ def embedded_corpus(characters: int = EMBEDDED_CHARACTERS) -> str:
     return "".join(texts)[:characters]
 
 
+def validation_start(characters: int) -> int:
+    """Where the validation part of a text begins, its last tenth.
+
+    >>> validation_start(10)
+    9
+    """
+    return int(characters * (1 - VALIDATION_SHARE))
+
+
 def split(text: str) -> tuple[str, str]:
     """Split a text into a training part and a validation part, its last tenth.
 
@@ -130,5 +201,5 @@ def split(text: str) -> tuple[str, str]:
     >>> split("0123456789")
     ('012345678', '9')
     """
-    cut = int(len(text) * (1 - VALIDATION_SHARE))
+    cut = validation_start(len(text))
     return text[:cut], text[cut:]

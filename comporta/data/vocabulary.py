@@ -11,10 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from comporta.errors import CheckpointError, ConfigurationError, DataError, nearest
@@ -97,11 +99,13 @@ class Vocabulary:
         self.start: int | None = table.get(line_end)
 
     @classmethod
-    def learn(cls, text: str, *, level: str = "char", size: int | None = None) -> Vocabulary:
+    def learn(
+        cls, text: str | Iterable[str], *, level: str = "char", size: int | None = None
+    ) -> Vocabulary:
         """Learn a vocabulary from a text.
 
         Args:
-            text: the training text.
+            text: the training text, or its pieces in order.
             level: `char`, `word` or `bpe`.
             size: most tokens to keep, `<unk>` and `<eos>` included; the most frequent stay. By
                 default 5000 characters, 10000 words or 2000 byte pairs.
@@ -125,7 +129,7 @@ class Vocabulary:
                 f"give at least {least}"
             )
         learn = {"char": _learn_characters, "word": _learn_words, "bpe": _learn_byte_pairs}
-        return cls(learn[level](text, size), level=level)
+        return cls(learn[level]([text] if isinstance(text, str) else text, size), level=level)
 
     @classmethod
     def from_json(cls, text: str, *, level: str) -> Vocabulary:
@@ -196,16 +200,21 @@ class Vocabulary:
     def _encode_characters(self, text: str) -> Encoded:
         # Same result as the tokenizer's, by a table lookup: a corpus of millions of characters
         # takes milliseconds instead of many seconds.
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        ids = self._of_characters[codes]
+        pieces, counts = np.unique(codes[ids == self.unk], return_counts=True)
+        unknown = {chr(c): int(n) for c, n in zip(pieces, counts, strict=True)}
+        return Encoded(ids=torch.from_numpy(ids), unknown=unknown)
+
+    @cached_property
+    def _of_characters(self) -> NDArray[np.int64]:
+        """The token of every character there is."""
         assert self.unk is not None
         table = np.full(_CODE_POINTS, self.unk, dtype=np.int64)
         for index, token in enumerate(self._tokens):
             if len(token) == 1:
                 table[ord(token)] = index
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        ids = table[codes]
-        pieces, counts = np.unique(codes[ids == self.unk], return_counts=True)
-        unknown = {chr(c): int(n) for c, n in zip(pieces, counts, strict=True)}
-        return Encoded(ids=torch.from_numpy(ids), unknown=unknown)
+        return table
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn tokens back into text.
@@ -235,28 +244,33 @@ def _most_frequent(counts: Counter[str], special: list[str], size: int) -> dict[
     return {token: index for index, token in enumerate(kept)}
 
 
-def _learn_characters(text: str, size: int) -> Tokenizer:
+def _learn_characters(pieces: Iterable[str], size: int) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordLevel(_most_frequent(Counter(text), [UNK], size), UNK))
+    counts: Counter[str] = Counter()
+    for piece in pieces:
+        counts.update(piece)
+    tokenizer = Tokenizer(models.WordLevel(_most_frequent(counts, [UNK], size), UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer
 
 
-def _learn_words(text: str, size: int) -> Tokenizer:
+def _learn_words(pieces: Iterable[str], size: int) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     end = normalizers.Replace(Regex(_SENTENCE_END), f" {EOS} ")
     words = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
-    counts = Counter(word for word, _ in words.pre_tokenize_str(end.normalize_str(text)))
+    counts: Counter[str] = Counter()
+    for piece in pieces:
+        counts.update(word for word, _ in words.pre_tokenize_str(end.normalize_str(piece)))
     tokenizer = Tokenizer(models.WordLevel(_most_frequent(counts, [UNK, EOS], size), UNK))
     tokenizer.normalizer = end
     tokenizer.pre_tokenizer = words
     return tokenizer
 
 
-def _learn_byte_pairs(text: str, size: int) -> Tokenizer:
+def _learn_byte_pairs(pieces: Iterable[str], size: int) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -264,5 +278,5 @@ def _learn_byte_pairs(text: str, size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([text], trainer)
+    tokenizer.train_from_iterator(pieces, trainer)
     return tokenizer

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from comporta.data import Streams, Vocabulary, embedded_corpus, read_texts, split
+from comporta.data import Corpus, Streams, Vocabulary, encode_pieces
 from comporta.errors import DataError
 from comporta.models import LanguageModel, LanguageModelConfig, step_losses
 from comporta.models.checks import check_sizes
 from comporta.tasks.kind import Kind, Learned
 from comporta.tasks.trained_language_model import TrainedLanguageModel, text_figures
-from comporta.training import files
 from comporta.training.recipe import Parts, Recipe
 from comporta.training.task import Carried, Measure, StepLoss, perplexity
 
 _BITS = 1 / math.log(2)
+_LEARNED_CHARACTERS = 50_000_000
+"""A vocabulary is learned from no more than this many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ LanguageModelRecipe = Recipe[LanguageModelData, LanguageModelConfig]
 
 
 class LanguageModelTask:
-    """A text as training data for a language model.
+    """A text as training data for a language model; it may be larger than memory.
 
     Args:
         recipe: what to train on and what model.
@@ -68,23 +69,27 @@ class LanguageModelTask:
 
     def __init__(self, recipe: LanguageModelRecipe, learned: Learned | None = None) -> None:
         data = recipe.data
-        text = read_texts(data.files) if data.files else embedded_corpus()
-        self.digest = files.digest(text.encode())
-        train, validation = split(text)
+        corpus = Corpus(data.files, level=data.level)
+        cut = corpus.validation_start
+        self.digest = corpus.digest
         self.vocabulary = (
-            Vocabulary.learn(train, level=data.level, size=data.vocab_size)
+            Vocabulary.learn(
+                corpus.pieces(0, min(cut, _LEARNED_CHARACTERS)),
+                level=data.level,
+                size=data.vocab_size,
+            )
             if learned is None
             else vocabulary_of(recipe, learned)
         )
         self.recipe = recipe
-        self._train = self._streams(train, "training")
-        self._tokens = int((self._train.targets >= 0).sum())
-        self._characters_per_token = len(train) / self._tokens
-        self._validation = self._streams(validation, "validation")
-        self._validation_characters = len(validation)
+        self._train, _ = self._streams(corpus.pieces(0, cut), "training")
+        self._validation, self._unknown = self._streams(corpus.pieces(cut), "validation")
+        self._characters_per_token = cut / len(self._train.tokens)
+        self._validation_characters = corpus.characters - cut
 
-    def _streams(self, text: str, part: str) -> Streams:
-        tokens = self.vocabulary.encode(text).ids
+    def _streams(self, pieces: Iterator[str], part: str) -> tuple[Streams, int]:
+        """A part of the text, and how many of its tokens are unknown."""
+        tokens, unknown = encode_pieces(self.vocabulary, pieces)
         window = self.recipe.data.window
         if (part == "training" and len(tokens) < window) or not len(tokens):
             raise DataError(
@@ -92,7 +97,8 @@ class LanguageModelTask:
                 f"of training is {window}; give a longer text or a smaller --window"
             )
         batch = max(1, min(self.recipe.data.batch_size, len(tokens) // window))
-        return Streams.over(tokens, batch=batch, start=self.vocabulary.start)
+        streams = Streams.over(tokens, batch=batch, start=self.vocabulary.start)
+        return streams, sum(unknown.values())
 
     @property
     def learned(self) -> Learned:
@@ -102,16 +108,12 @@ class LanguageModelTask:
     @property
     def report(self) -> Mapping[str, object]:
         """Tokens, the vocabulary and the unknown rate."""
-        validation = self._validation.targets
-        known = validation >= 0
-        unknown = (
-            0 if self.vocabulary.unk is None else int((validation == self.vocabulary.unk).sum())
-        )
+        held_out = len(self._validation.tokens)
         return {
-            "training tokens": self._tokens,
-            "validation tokens": int(known.sum()),
+            "training tokens": len(self._train.tokens),
+            "validation tokens": held_out,
             "vocabulary": len(self.vocabulary),
-            "unknown in validation": f"{unknown / int(known.sum()):.2%}",
+            "unknown in validation": f"{self._unknown / held_out:.2%}",
         }
 
     @property

@@ -6,18 +6,28 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
-from comporta.data import Encoded, Vocabulary, read_texts, unknown_note
-from comporta.errors import ConfigurationError, DataError
-from comporta.models import LanguageModel, Sampling, generate, log_probabilities
+from comporta.data import Corpus, Encoded, Streams, Vocabulary, encode_pieces, unknown_note
+from comporta.errors import DataError
+from comporta.models import (
+    LanguageModel,
+    Sampling,
+    generate,
+    log_probabilities,
+    randomness,
+    step_losses,
+)
 from comporta.training.task import perplexity
 
 _log = logging.getLogger(__name__)
 
 UNENDED_LENGTH = 500
 LONGEST_SENTENCE = 1000
+_WINDOW = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +114,7 @@ class TrainedLanguageModel:
         Raises:
             ConfigurationError: a length, a count or a seed below its least value.
         """
-        for name, value, least in (("length", length, 0), ("count", count, 1), ("seed", seed, 0)):
-            if value is not None and not least <= value < 2**63:
-                raise ConfigurationError(
-                    f"{name} is {value}; it must be at least {least}, and below 2**63"
-                )
-        generator = torch.Generator()
-        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+        generator = randomness(length=length, count=count, seed=seed)
         vocabulary = self.vocabulary
         start = self.encode(prime).ids
         until_end = length is None and vocabulary.eos is not None
@@ -167,19 +171,28 @@ class TrainedLanguageModel:
         Raises:
             DataError: the text has no tokens.
         """
-        tokens = self.encode(text).ids
-        if not len(tokens):
-            raise DataError("the text has no tokens to measure the model on; give a longer one")
-        nats = -float(log_probabilities(self.model, tokens).double().sum())
-        return text_figures(nats=nats, tokens=len(tokens), characters=len(text))
+        return self._measure(self.encode(text).ids.numpy(), characters=len(text))
 
     def evaluate_files(self, paths: list[Path]) -> dict[str, float]:
         """Measure the model on text files, read as one text; what is unknown is logged."""
-        text = read_texts(paths)
-        unknown = self.encode(text).unknown
+        corpus = Corpus(paths, level=self.vocabulary.level)
+        tokens, unknown = encode_pieces(self.vocabulary, corpus.pieces())
         if unknown:
             _log.warning(unknown_note(unknown, "the text"))
-        return self.evaluate(text)
+        return self._measure(tokens, characters=corpus.characters)
+
+    @torch.no_grad()
+    def _measure(self, tokens: NDArray[Any], *, characters: int) -> dict[str, float]:
+        if not len(tokens):
+            raise DataError("the text has no tokens to measure the model on; give a longer one")
+        stream = Streams.over(tokens, batch=1, start=self.model.start)
+        device = next(self.model.parameters()).device
+        nats, state = 0.0, None
+        for index in range(stream.windows(_WINDOW)):
+            inputs, targets = stream.window(index, _WINDOW)
+            logits, state = self.model(inputs.to(device), state)
+            nats += float(step_losses(logits, targets.to(device)).double().sum())
+        return text_figures(nats=nats, tokens=len(tokens), characters=characters)
 
 
 def text_figures(*, nats: float, tokens: int, characters: int) -> dict[str, float]:
