@@ -6,6 +6,7 @@ from comporta.models.decode import (
     generate,
     log_probabilities,
     probabilities,
+    randomness,
 )
 from comporta.models.generator import (
     Conditioned,
@@ -51,5 +52,6 @@ __all__ = [
     "key_losses",
     "log_probabilities",
     "probabilities",
+    "randomness",
     "step_losses",
 ]
