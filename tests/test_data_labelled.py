@@ -187,10 +187,10 @@ def test_columns_that_contradict(tmp_path: Path) -> None:
 
 def test_scores() -> None:
     for text, value in [("4", 4.0), ("-1e-3", -0.001), ("4.50", 4.5)]:
-        assert as_score(Labelled("a", text, 1, Path("a.csv"))) == value
+        assert as_score(text, "a.csv, line 1") == value
     for label in ("good", "nan", "inf", "3,5", None):
         with pytest.raises(DataError, match=r"a\.csv, line 7: the label .* is not a number"):
-            as_score(Labelled("a", label, 7, Path("a.csv")))
+            as_score(label, "a.csv, line 7")
 
 
 def test_several_labels() -> None:

@@ -114,11 +114,12 @@ def split_labels(label: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in label.split(",") if part.strip())
 
 
-def as_score(example: Labelled) -> float:
-    """The label as a number, for regression.
+def as_score(label: str | None, where: str) -> float:
+    """A label as a number, for regression.
 
     Args:
-        example: a labelled text.
+        label: the label.
+        where: its place, for messages.
 
     Returns:
         The number.
@@ -126,18 +127,16 @@ def as_score(example: Labelled) -> float:
     Raises:
         DataError: the label is no finite number.
 
-    >>> as_score(Labelled("such a fine film", "4.5", 3, Path("films.txt")))
+    >>> as_score("4.5", "films.txt, line 3")
     4.5
     """
     try:
-        score = float(example.label or "")
+        score = float(label or "")
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise bad_line(
-            example.path,
-            example.line,
-            f"the label {example.label!r} is not a number; a score is written like 4 or 4.5",
+        raise DataError(
+            f"{where}: the label {label!r} is not a number; a score is written like 4 or 4.5"
         )
     return score
 

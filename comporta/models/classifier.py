@@ -12,6 +12,7 @@ from comporta.models.checks import check_choice, check_rates, check_sizes
 from comporta.nn import AttentionPooling, Recurrent, pooling
 
 POOLINGS = ("last", "mean", "max", "attention")
+OUTPUTS = ("softmax", "sigmoid", "score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,9 @@ class ClassifierConfig:
 
     Args:
         cell: NAME of a cell, or FILE.txt with its equations.
-        embedding: size of the vectors of tokens.
+        output: softmax (one class of several), sigmoid (one of two, or any number of labels with
+            commas between them) or score (a number).
+        embedding: size of the vectors of tokens, or of the pictures of a video.
         hidden: H, the size of each recurrent layer, in each direction.
         layers: how many recurrent layers lie on each other.
         bidirectional: whether the sequence is read from both ends.
@@ -37,6 +40,7 @@ class ClassifierConfig:
     """
 
     cell: Cell = field(default_factory=lambda: get("gru"))
+    output: str = "softmax"
     embedding: int = 64
     hidden: int = 64
     layers: int = 1
@@ -49,6 +53,7 @@ class ClassifierConfig:
         check_sizes(self, embedding=1, hidden=1, layers=1)
         check_rates(self, "dropout", "token_dropout")
         check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("output", self.output, OUTPUTS)
 
 
 class Classifier(nn.Module):

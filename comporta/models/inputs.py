@@ -31,6 +31,19 @@ class TokenInput(nn.Module):
         self.dropout = dropout
         self.embedding = nn.Embedding(vocabulary, size)
 
+    @torch.no_grad()
+    def begin_with(self, vectors: Tensor, known: Tensor) -> None:
+        """Take vectors learned elsewhere, and draw the others to their scale.
+
+        Args:
+            vectors: (V, D).
+            known: (V,) bool, which of them count.
+        """
+        scale = vectors[known].std() if known.sum() > 1 else torch.ones(())
+        # On the device of the vectors, whatever the model is built on.
+        drawn = scale * torch.randn(vectors.shape, device=vectors.device)
+        self.embedding.weight.copy_(torch.where(known.unsqueeze(1), vectors, drawn))
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Vectors (B, T, D) of tokens (B, T) int64.
 

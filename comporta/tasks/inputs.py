@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from comporta.data import Vocabulary
+from comporta.data import Vocabulary, read_vectors
 from comporta.data.ragged import Ragged
+from comporta.errors import ConfigurationError
 from comporta.models import TokenInput
 from comporta.tasks.kind import Learned
 
@@ -42,33 +43,55 @@ class TextInputs:
 
     Args:
         vocabulary: the tokens.
+        lower: whether texts are read in lower case.
+        vectors: of the tokens that a file has vectors for (V, D), and which those are (V,).
 
     >>> inputs = TextInputs.learn(["one two", "two"], level="word", size=None)
     >>> inputs.encode("two three").tolist()
     [2, 0]
     """
 
-    dtype = np.int32
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        lower: bool = False,
+        vectors: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        self.vocabulary, self._lower, self._vectors = vocabulary, lower, vectors
 
     @classmethod
-    def learn(cls, texts: Iterable[str], *, level: str, size: int | None) -> TextInputs:
+    def learn(
+        cls, texts: Iterable[str], *, level: str, size: int | None, lower: bool = False
+    ) -> TextInputs:
         """Learn the tokens of some texts.
 
         Args:
             texts: the training texts, gone through once.
             level: char, word or bpe.
             size: most tokens; None for the default of the level.
+            lower: whether texts are read in lower case.
         """
         text = "\n".join(_first_characters(texts))
-        return cls(Vocabulary.learn(text, level=level, size=size))
+        text = text.lower() if lower else text
+        return cls(Vocabulary.learn(text, level=level, size=size), lower=lower)
 
     @classmethod
-    def from_learned(cls, learned: Learned, *, level: str) -> TextInputs:
+    def from_learned(cls, learned: Learned, *, level: str, lower: bool = False) -> TextInputs:
         """The same inputs as a run began with."""
-        return cls(Vocabulary.from_json(learned.texts.get("tokenizer.json", ""), level=level))
+        text = learned.texts.get("tokenizer.json", "")
+        return cls(Vocabulary.from_json(text, level=level), lower=lower)
+
+    def with_vectors(self, path: str | None) -> TextInputs:
+        """These inputs with vectors of their tokens from a file, where one is given.
+
+        Raises:
+            DataError: the file cannot be read as vectors.
+        """
+        if path is None:
+            return self
+        rows = {self.vocabulary.token(row): row for row in range(len(self.vocabulary))}
+        return TextInputs(self.vocabulary, lower=self._lower, vectors=read_vectors(path, rows))
 
     def learned(self) -> Learned:
         """The vocabulary."""
@@ -76,7 +99,8 @@ class TextInputs:
 
     def encode(self, example: str) -> NDArray[np.int64]:
         """The tokens of a text (T,)."""
-        ids: NDArray[np.int64] = self.vocabulary.encode(example).ids.numpy()
+        text = example.lower() if self._lower else example
+        ids: NDArray[np.int64] = self.vocabulary.encode(text).ids.numpy()
         return ids
 
     def store(self, examples: Iterable[str]) -> Ragged:
@@ -86,24 +110,37 @@ class TextInputs:
     def report(self, store: Ragged, validation: Sequence[int]) -> dict[str, object]:
         """Lengths, the vocabulary and how much of the validation part is unknown."""
         report: dict[str, object] = {
-            "tokens of an example": (
-                f"{int(np.median(store.lengths))} (median), {int(store.lengths.max())} (most)"
-            ),
+            "tokens of an example": lengths_of(store),
             "vocabulary": len(self.vocabulary),
         }
         if self.vocabulary.unk is not None:
             unknown = sum(int((store[i] == self.vocabulary.unk).sum()) for i in validation)
             tokens = int(store.lengths[list(validation)].sum())
             report["unknown in validation"] = f"{unknown / max(1, tokens):.2%}"
+        if self._vectors is not None:
+            report["tokens with vectors"] = f"{self._vectors[1].mean():.2%}"
         return report
 
     def module(self, config: object) -> TokenInput:
-        """An embedding of the size that the model's configuration names."""
-        return TokenInput(
+        """An embedding of the size that the model's configuration names.
+
+        Raises:
+            ConfigurationError: the vectors given are of another size.
+        """
+        module = TokenInput(
             len(self.vocabulary),
             config.embedding,  # type: ignore[attr-defined]
             dropout=config.token_dropout,  # type: ignore[attr-defined]
         )
+        if self._vectors is not None:
+            matrix, found = self._vectors
+            if matrix.shape[1] != module.size:
+                raise ConfigurationError(
+                    f"the vectors have {matrix.shape[1]} values and the embedding {module.size}; "
+                    f"give --embedding {matrix.shape[1]}"
+                )
+            module.begin_with(torch.from_numpy(matrix), torch.from_numpy(found))
+        return module
 
 
 def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -122,6 +159,11 @@ def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tu
     # A table of vectors is looked up by int64 alone, and tokens are kept smaller.
     batch = padded.long() if padded.dtype == torch.int32 else padded
     return batch.to(device), torch.from_numpy(store.lengths[list(examples)])
+
+
+def lengths_of(store: Ragged) -> str:
+    """The lengths of examples in a few words."""
+    return f"{int(np.median(store.lengths))} (median), {int(store.lengths.max())} (most)"
 
 
 def _first_characters(texts: Iterable[str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from comporta.data.ragged import Ragged
 from comporta.data.video import read_frames
 from comporta.errors import DataError
 from comporta.models import FrameInput, SeriesInput
+from comporta.tasks.inputs import lengths_of
 from comporta.tasks.kind import Learned
 
 _log = logging.getLogger(__name__)
@@ -238,11 +239,6 @@ def stacked(steps: NDArray[np.float32], stack: int) -> NDArray[np.float32]:
     missing = -len(steps) % stack
     filled = np.concatenate([steps, np.repeat(steps[-1:], missing, axis=0)])
     return filled.reshape(-1, stack * steps.shape[1])
-
-
-def lengths_of(store: Ragged) -> str:
-    """The lengths of examples in a few words."""
-    return f"{int(np.median(store.lengths))} (median), {int(store.lengths.max())} (most)"
 
 
 def _scale(learned: Learned) -> dict[str, Any]:
