@@ -26,6 +26,7 @@ SUMMARIES = {
     "classifier": "A label or a score for a whole sequence.",
     "generator": "A text or music from a class, a vector or nothing.",
     "tagger": "A tag for every word or step: entities, parts of speech, slots.",
+    "transcriber": "Text from sound, aligned by the model itself.",
     "translator": "A sequence for a sequence: languages, letters to phonemes, sums.",
 }
 """The tasks with what each is, in a line; here, so that help need not import them."""

@@ -115,13 +115,21 @@ class Transcriber(nn.Module):
             ShapeError: a shape that does not fit.
             ConfigurationError: the model is bidirectional.
         """
+        self.check_streams()
+        output, state = self.recurrent(self.inputs(batch), state)
+        return self._symbols(output), state
+
+    def check_streams(self) -> None:
+        """Refuse to go on step by step where the end has to be known.
+
+        Raises:
+            ConfigurationError: the model is bidirectional.
+        """
         if self.config.bidirectional:
             raise ConfigurationError(
                 "a bidirectional transcriber needs the whole recording before its first symbol; "
                 "train one with --no-bidirectional to transcribe a stream"
             )
-        output, state = self.recurrent(self.inputs(batch), state)
-        return self._symbols(output), state
 
     def _symbols(self, output: Tensor) -> Tensor:
         logits: Tensor = self.output(self.dropout(output))

@@ -9,7 +9,7 @@ from comporta.errors import CheckpointError, ConfigurationError, nearest
 from comporta.tasks.kind import Kind
 from comporta.training.checkpoint import RunFolder
 
-NAMES = ("language-model", "classifier", "generator", "tagger", "translator")
+NAMES = ("language-model", "classifier", "generator", "tagger", "transcriber", "translator")
 
 
 def kind(name: str) -> Kind[Any, Any, Any]:
@@ -38,6 +38,10 @@ def kind(name: str) -> Kind[Any, Any, Any]:
             from comporta.tasks import tagger
 
             return tagger.KIND
+        case "transcriber":
+            from comporta.tasks import transcriber
+
+            return transcriber.KIND
         case "translator":
             from comporta.tasks import translator
 
