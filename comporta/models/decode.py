@@ -102,6 +102,31 @@ def probabilities(logits: Tensor, sampling: Sampling, *, forbidden: Collection[i
     return torch.zeros_like(ranked).scatter(0, order, ranked)
 
 
+def randomness(*, length: int | None, count: int, seed: int | None) -> torch.Generator:
+    """Where the randomness of what is drawn comes from.
+
+    Args:
+        length: of each sequence, or None.
+        count: how many sequences.
+        seed: fixes what is drawn; None draws anew each time.
+
+    Raises:
+        ConfigurationError: a length, a count or a seed below its least value.
+
+    >>> randomness(length=None, count=0, seed=None)
+    Traceback (most recent call last):
+    comporta.errors.ConfigurationError: count is 0; it must be at least 1, and below 2**63
+    """
+    for name, value, least in (("length", length, 0), ("count", count, 1), ("seed", seed, 0)):
+        if value is not None and not least <= value < 2**63:
+            raise ConfigurationError(
+                f"{name} is {value}; it must be at least {least}, and below 2**63"
+            )
+    generator = torch.Generator()
+    _ = generator.seed() if seed is None else generator.manual_seed(seed)
+    return generator
+
+
 @torch.no_grad()
 def generate(
     model: Writer,
