@@ -15,7 +15,7 @@ from comporta.cli.cells import find_cell
 from comporta.errors import ConfigurationError, DataError, nearest
 
 _LENGTHS = ("minutes", "epochs", "steps")
-_PATHS = ("validation", "vectors")
+_PATHS = ("files", "validation", "vectors")
 
 
 def described(part: type) -> dict[str, str]:
@@ -123,10 +123,10 @@ def gather(
     if "cell" in settings:
         settings["cell"] = find_cell(str(settings["cell"]))
     # A run goes on from any folder, so paths are kept whole.
-    paths = settings.get("files")
-    if isinstance(paths, tuple):
-        settings["files"] = tuple(os.path.abspath(path) for path in paths)
     for name in _PATHS:
-        if isinstance(settings.get(name), str):
-            settings[name] = os.path.abspath(str(settings[name]))
+        value = settings.get(name)
+        if isinstance(value, tuple):
+            settings[name] = tuple(os.path.abspath(path) for path in value)
+        elif isinstance(value, str):
+            settings[name] = os.path.abspath(value)
     return settings
