@@ -142,7 +142,11 @@ def _choose(path: Path, known: dict[str, str], part: str | None) -> str:
     if part is None and len(known) == 1:
         return next(iter(known.values()))
     if part is None:
-        raise ConfigurationError(f"{path} has the parts {', '.join(sorted(known))}; choose one")
+        parts = sorted(known)
+        raise ConfigurationError(
+            f"{path} has the parts {', '.join(parts)}; choose one, in a command like "
+            f"{path}#{parts[-1]}"
+        )
     if part not in known:
         raise ConfigurationError(f"{path} has no part {part!r}{nearest(part, known)}")
     return known[part]

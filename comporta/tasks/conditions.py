@@ -47,10 +47,10 @@ class NoCondition:
     facts: dict[str, Any] = {}  # noqa: RUF012
 
     def encode(self, given: Given, where: str) -> NDArray[np.int8]:
-        """Nothing, (1, 0)."""
+        """Nothing, in the place of something (1,)."""
         if given is not None:
             raise DataError(f"{where}: this model was trained with nothing given; leave it out")
-        return np.zeros((1, 0), dtype=np.int8)
+        return np.zeros(1, dtype=np.int8)
 
     def store(self, given: Iterable[tuple[Given, str]]) -> Ragged:
         """As many times nothing."""
