@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from comporta.data import Corpus, Streams, Vocabulary, encode_pieces
-from comporta.errors import DataError
-from comporta.models import LanguageModel, LanguageModelConfig, step_losses
+from comporta.errors import ConfigurationError, DataError
+from comporta.models import GeneratorConfig, LanguageModel, LanguageModelConfig, step_losses
 from comporta.models.checks import check_sizes
-from comporta.tasks.kind import Kind, Learned
+from comporta.tasks import generator
+from comporta.tasks.generator import GeneratorTask
+from comporta.tasks.generator_data import GeneratorData, holds_music, split_part
+from comporta.tasks.kind import Kind, Learned, Prepared
+from comporta.tasks.trained_generator import GeneratorRecipe, TrainedGenerator
 from comporta.tasks.trained_language_model import TrainedLanguageModel, text_figures
 from comporta.training.recipe import Parts, Recipe
 from comporta.training.task import Carried, Measure, StepLoss, perplexity
@@ -28,6 +32,7 @@ class LanguageModelData:
 
     Args:
         files: text files, UTF-8, in order; without any the source of the Python standard library.
+            Or music, its frames being what is predicted: MIDI, .mat, .npz; FILE.json#train.
         level: char, word or bpe.
         vocab_size: most tokens; by default 5000 characters, 10000 words or 2000 byte pairs.
         batch_size: parallel streams of text; fewer where it is short.
@@ -180,7 +185,51 @@ def new_model(recipe: LanguageModelRecipe, vocabulary: Vocabulary) -> LanguageMo
     return LanguageModel(recipe.model, vocabulary=len(vocabulary), start=vocabulary.start)
 
 
-def _trained(recipe: LanguageModelRecipe, learned: Learned) -> TrainedLanguageModel:
+def is_music(names: Sequence[str]) -> bool:
+    """Whether files hold music; JSON is a text like others, unless a part of it is named.
+
+    >>> is_music(["chorales.mat"]), is_music(["chorales.json#train"]), is_music(["notes.json"])
+    (True, True, False)
+    """
+    if not names or not holds_music(names[0]):
+        return False
+    path, part = split_part(names[0])
+    return path.suffix.lower() != ".json" or part is not None
+
+
+def as_generator(recipe: LanguageModelRecipe) -> GeneratorRecipe:
+    """A language model of music: a generator of keys that nothing is given.
+
+    Raises:
+        ConfigurationError: a setting that is for texts alone.
+    """
+    data, model = recipe.data, recipe.model
+    if model.tied or model.feed_forward:
+        raise ConfigurationError(
+            "music is predicted without tied weights and feed-forward layers; leave them out"
+        )
+    sizes = {name: getattr(model, name) for name in ("cell", "embedding", "hidden", "layers")}
+    return Recipe(
+        GeneratorData(
+            files=data.files, output="keys", condition="nothing", batch_size=data.batch_size
+        ),
+        GeneratorConfig(**sizes, dropout=model.dropout),
+        recipe.options,
+    )
+
+
+def _prepare(recipe: LanguageModelRecipe, learned: Learned | None) -> Prepared:
+    if is_music(recipe.data.files):
+        return GeneratorTask(as_generator(recipe), learned)
+    return LanguageModelTask(recipe, learned)
+
+
+def _trained(
+    recipe: LanguageModelRecipe, learned: Learned
+) -> TrainedLanguageModel | TrainedGenerator:
+    # What was learned says it, for the files may be gone by now.
+    if "form" in learned.facts:
+        return generator.KIND.trained(as_generator(recipe), learned)
     vocabulary = vocabulary_of(recipe, learned)
     return TrainedLanguageModel(new_model(recipe, vocabulary), vocabulary)
 
@@ -190,10 +239,11 @@ KIND = Kind(
     help="""Train a language model on text files; the last tenth of the text is held out.
 
 The best model on the held-out part is kept. Ctrl-C stops between two steps; a run stopped in any
-way, even killed, goes on with `--resume`.
+way, even killed, goes on with `--resume`. Of music, a tenth of the pieces is held out, and whole
+pieces are predicted frame by frame.
 
 `comporta train language-model novel.txt --out runs/novel --minutes 10`""",
     parts=Parts(LanguageModelData, LanguageModelConfig),
-    prepare=LanguageModelTask,
+    prepare=_prepare,
     trained=_trained,
 )
