@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def test_words_without_end_are_refused_with_their_line(
         with pytest.raises(DataError, match="dna, line 3: more than 1,000 characters without whi"):
             list(corpus.pieces())
     assert len("".join(Corpus([tmp_path / "dna"], level="char").pieces())) == 1214
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe is a pipe, and a text is read more than once"):
+        Corpus([tmp_path / "pipe"], level="char")
 
 
 def test_a_task_reads_any_number_of_pieces_alike(

@@ -16,6 +16,7 @@ from comporta.data.lines import bad_line
 from comporta.data.ragged import Ragged
 from comporta.data.text import Piece, embedded_corpus, read_pieces, validation_start
 from comporta.data.vocabulary import Vocabulary
+from comporta.errors import DataError
 
 LONGEST_WORD = 4_000_000
 
@@ -32,7 +33,7 @@ class Corpus:
             those of the whole text. Between characters that is anywhere, else at white space.
 
     Raises:
-        DataError: as `read_pieces`.
+        DataError: as `read_pieces`, or a pipe, which cannot be read again.
 
     >>> corpus = Corpus([], level="word")
     >>> corpus.characters, corpus.validation_start
@@ -42,6 +43,11 @@ class Corpus:
     """
 
     def __init__(self, files: Sequence[str | Path], *, level: str) -> None:
+        for path in map(Path, files):
+            if path.is_fifo():
+                raise DataError(
+                    f"{path} is a pipe, and a text is read more than once; write it to a file first"
+                )
         self._files, self._level = files, level
         self.characters = 0
         found = hashlib.sha256()
