@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from comporta.cells import Cell
 from comporta.nn import Recurrent, pooling
 
+_PARTS = 4
+"""So many runs for the words of a batch."""
+
 
 class Words(NamedTuple):
     """The words of a batch, each distinct form once.
@@ -40,7 +43,8 @@ class CharacterEncoder(nn.Module):
         hidden: H, in each direction, and the size of the vectors of characters; `size` is 2H.
 
     >>> from comporta.cells import get
-    >>> CharacterEncoder(get("gru"), 9, 4)(torch.tensor([[1, 2], [3, 0]]), [2, 1]).shape
+    >>> encoder = CharacterEncoder(get("gru"), 9, 4)
+    >>> encoder(torch.tensor([[1, 2], [3, 0]]), torch.tensor([2, 1])).shape
     torch.Size([2, 8])
     """
 
@@ -50,12 +54,17 @@ class CharacterEncoder(nn.Module):
         self.embedding = nn.Embedding(characters, hidden)
         self.recurrent = Recurrent(cell, hidden, hidden, bidirectional=True)
 
-    def forward(self, characters: Tensor, lengths: Tensor | list[int]) -> Tensor:
-        """(N, C) int64 and the lengths (N,), each at least 1 -> (N, 2H).
+    def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """(N, C) int64 and the lengths (N,), each from 1 to C -> (N, 2H)."""
+        # A few words are long, and would make all others as long: short and long ones apart.
+        order = lengths.argsort()
+        ends = [
+            self._ends(characters[rows, : int(lengths[rows].max())], lengths[rows])
+            for rows in order.chunk(_PARTS)
+        ]
+        return torch.cat(ends)[order.argsort()]
 
-        Raises:
-            ShapeError: the lengths do not fit the characters.
-        """
+    def _ends(self, characters: Tensor, lengths: Tensor) -> Tensor:
         output, _ = self.recurrent(self.embedding(characters), lengths=lengths)
         forward, reverse = output.chunk(2, dim=2)
         return torch.cat([pooling.last(forward, lengths), reverse[:, 0]], dim=1)

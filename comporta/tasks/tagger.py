@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from comporta.data import Sentence, read_columns, read_vectors, recognize
+from comporta.data.columns import Scheme
 from comporta.data.ragged import Ragged
 from comporta.errors import ConfigurationError
 from comporta.models import Tagger, TaggerConfig
@@ -93,14 +94,18 @@ class TaggerTask(ExampleTask):
     def __init__(self, recipe: TaggerRecipe, learned: Learned | None = None) -> None:
         data = recipe.data
         self.recipe = recipe
+        count, names, scheme = self._survey()
         self.division = Division.of(
-            sum(1 for _ in self._read(data.files)),
+            count,
             extra=sum(1 for _ in self._read(data.validation_files)),
             share=data.hold_out,
             seed=recipe.options.seed,
         )
-        self._training = set(self.division.training)
-        self.inputs, self.tags = self._learn() if learned is None else parts_of(recipe, learned)
+        if learned is None:
+            self.inputs = self._learn()
+            self.tags = Tags.of(names, scheme=scheme, output=recipe.model.output)
+        else:
+            self.inputs, self.tags = parts_of(recipe, learned)
         everything = (*data.files, *data.validation_files)
         self._targets = Ragged(
             (self.tags.encode(self.tags.read(*each)) for each in self._read(everything)),
@@ -173,7 +178,7 @@ class TaggerTask(ExampleTask):
             loss, lengths, scores = self._run(model, examples)
             total, count = total + float(loss), count + int(lengths.sum())
             found += map(self.tags.decode, model.decode(scores, lengths))
-            expected += (self.tags.decode(torch.tensor(self._targets[i])) for i in examples)
+            expected += map(self._expected, examples)
         figures = self.tags.figures(found, expected)
         f1, accuracy = figures["f1"], figures["accuracy"]
         return Measure(
@@ -197,19 +202,33 @@ class TaggerTask(ExampleTask):
             for sentence in read_sentences(self.recipe.data, path):
                 yield path, sentence
 
-    def _learn(self) -> tuple[WordInputs, Tags]:
-        data, output = self.recipe.data, self.recipe.model.output
-        marked = (sentence.tags for _, sentence in self._read(data.files))
-        scheme = "none" if output == "sigmoid" else recognize(marked)
-        names = {tag for _, sentence in self._read(data.files) for tag in sentence.tags}
+    def _survey(self) -> tuple[int, set[str], Scheme]:
+        """How many sentences to train on there are, their tags, and the scheme of these."""
+        names: set[str] = set()
+        count = 0
+
+        def tags() -> Iterator[tuple[str, ...]]:
+            nonlocal count
+            for _, sentence in self._read(self.recipe.data.files):
+                count += 1
+                names.update(sentence.tags)
+                yield sentence.tags
+
+        stream = tags()
+        scheme = recognize(stream)
+        # The scheme may be known long before the end.
+        deque(stream, maxlen=0)
+        return count, names, scheme
+
+    def _learn(self) -> WordInputs:
+        data, training = self.recipe.data, set(self.division.training)
         words = (
             word
             for i, (_, sentence) in enumerate(self._read(data.files))
-            if i in self._training
+            if i in training
             for word in sentence.words
         )
-        inputs = WordInputs.learn(words, size=data.vocab_size, lower=data.lower)
-        return inputs, Tags.of(names, scheme=scheme, output=output)
+        return WordInputs.learn(words, size=data.vocab_size, lower=data.lower)
 
     def _pretrained(self) -> tuple[Tensor, Tensor]:
         """The vectors of the words that have one, and which have."""
@@ -225,22 +244,20 @@ class TaggerTask(ExampleTask):
 
     def _floor(self) -> dict[str, float]:
         """What comes of giving each word the tag that it most often has in training."""
-        data = self.recipe.data
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
         overall: Counter[str] = Counter()
-        held: list[tuple[Sequence[str], list[str]]] = []
-        everything = (*data.files, *data.validation_files)
-        for i, (path, sentence) in enumerate(self._read(everything)):
-            tags = self.tags.read(path, sentence)
-            if i not in self._training:
-                held.append((sentence.words, tags))
-                continue
+        for i in self.division.training:
+            tags = self._expected(i)
             overall.update(tags)
-            for word, tag in zip(sentence.words, tags, strict=True):
-                counts[word][tag] += 1
-        usual = {word: _most(tags) for word, tags in counts.items()}
-        found = [[usual.get(word, _most(overall)) for word in words] for words, _ in held]
-        return self.tags.figures(found, [tags for _, tags in held])
+            for form, tag in zip(self._store.forms(i), tags, strict=True):
+                counts[form][tag] += 1
+        usual, otherwise = {form: _most(tags) for form, tags in counts.items()}, _most(overall)
+        held = self.division.validation
+        found = [[usual.get(form, otherwise) for form in self._store.forms(i)] for i in held]
+        return self.tags.figures(found, [self._expected(i) for i in held])
+
+    def _expected(self, example: int) -> list[str]:
+        return self.tags.decode(torch.tensor(self._targets[example]))
 
 
 def read_sentences(data: TaggerData, path: str) -> Iterator[Sentence]:

@@ -141,6 +141,11 @@ class WordStore:
         """Words in each sentence."""
         return self._places.lengths
 
+    def forms(self, example: int) -> list[int]:
+        """The words of a sentence, each distinct form by a number of its own."""
+        found: list[int] = self._places[example].tolist()
+        return found
+
     def unknown(self, examples: Sequence[int]) -> float:
         """The share of words that are unknown in some sentences."""
         found = sum(int((self._numbers[self._places[i]] == 0).sum()) for i in examples)
