@@ -6,12 +6,11 @@ from pathlib import Path
 
 from benchmarks.tasks.result import Commands, Result, parameters_of, train_and_evaluate
 
-COMMON = (
-    "--level bpe --vocab-size 6000 --target-vocab-size 5000 --embedding 256 --tied --dropout 0.4 "
-    "--label-smoothing 0.1 --batch-size 80 --lr 2e-3 --warmup 400"
+RECIPE = (
+    "--level bpe --vocab-size 4000 --target-vocab-size 3000 --embedding 256 --hidden 256 --tied "
+    "--dropout 0.4 --label-smoothing 0.1 --batch-size 54 --lr 2e-3 --warmup 300 --epochs 12"
 )
-ATTENTION = f"{COMMON} --attention general --hidden 256 --epochs 14"
-PLAIN = f"{COMMON} --attention none --hidden 512 --epochs 14"
+ATTENTION, PLAIN = (f"--attention {kind} {RECIPE}" for kind in ("general", "none"))
 
 
 def run(data: Path) -> list[Result]:
