@@ -18,7 +18,7 @@ from comporta.data.text import Piece, embedded_corpus, read_pieces, validation_s
 from comporta.data.vocabulary import Vocabulary
 from comporta.errors import DataError
 
-LONGEST_WORD = 4_000_000
+LONGEST_WORD = 1_000_000
 
 # Up to the last white space that something follows.
 _SPACED = re.compile(r".*[ \t\r\n](?=\S)", re.DOTALL)
@@ -68,7 +68,7 @@ class Corpus:
             Its pieces.
 
         Raises:
-            DataError: millions of characters without white space, where words are wanted.
+            DataError: a million characters without white space, where words are wanted.
         """
         part = self._part(start, self.characters if stop is None else stop)
         if self._level == "char":

@@ -14,7 +14,7 @@ from comporta.errors import DataError
 
 EMBEDDED_CHARACTERS = 3_000_000
 VALIDATION_SHARE = 0.1
-PIECE = 1_000_000
+PIECE = 250_000
 
 
 @dataclass(frozen=True)
