@@ -290,3 +290,28 @@ def test_a_few_seconds_of_chorales_beat_independent_keys(data_folder: Path, tmp_
     figures = model.evaluate_files([Path(f"{file}#test")])
     assert figures["frames"] == 4725
     assert figures["nats_per_frame"] < floor - 0.25
+
+
+def test_score_for_a_class(labelled: Path, tmp_path: Path, call: Call) -> None:
+    model = trained(labelled, tmp_path / "run", steps=2)
+    status, out, _ = call("score", tmp_path / "run", "ba", "aa", "--class", "short", "--json")
+    assert status == 0
+    for text, found in zip(["ba", "aa"], json.loads(out), strict=True):
+        expected = model.score(text, label="short").log_probability
+        assert found["log_probability"] == pytest.approx(expected)
+    status, _, err = call("score", tmp_path / "run", "ba")
+    assert (status, "a class is needed; known: long, short" in err) == (2, True)
+
+
+def test_a_language_model_of_texts_takes_no_class(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.txt").write_text("one two three " * 60)
+    few = ["--steps", 2, "--hidden", 4, "--window", 9]
+    command = ["train", "language-model", tmp_path / "a.txt", "--out", tmp_path / "lm", *few]
+    assert call(*command)[0] == 0
+    for options, words in [
+        (["generate", tmp_path / "lm", "--class", "x"], "--class is for a generator"),
+        (["score", tmp_path / "lm", "one", "--vector", "[1]"], "--vector is for a generator"),
+        (["generate", tmp_path / "lm", "--out", "x"], "--out is for music"),
+    ]:
+        status, out, err = call(*options)
+        assert (status, out, words in err) == (2, "", True)

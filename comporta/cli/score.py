@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from comporta.cli.conditions import Class, Vector, fitting
 from comporta.cli.output import Folder, Json, note_unknown, print_json
 from comporta.errors import ConfigurationError
 
@@ -27,6 +28,8 @@ def score(
     file: Annotated[
         Path | None, typer.Option(help="A file whose lines are scored, too; empty ones are not.")
     ] = None,
+    label: Class = None,
+    vector: Vector = None,
     per_token: Annotated[
         bool, typer.Option("--per-token", help="Show the log-probability of every token.")
     ] = False,
@@ -45,7 +48,12 @@ def score(
     if not wanted:
         raise ConfigurationError("nothing to score; give texts, or --file with a text on each line")
     trained = load(folder)
-    scores = [trained.score(text) for text in wanted]
+    if not hasattr(trained, "score"):
+        raise ConfigurationError(
+            f"{folder} holds a model that scores no texts; try comporta predict"
+        )
+    given = fitting(trained.score, folder, label=label, vector=vector)
+    scores = [trained.score(text, **given) for text in wanted]
     for found in scores:
         note_unknown(found.unknown, repr(_shortened(found.text)))
     if as_json:

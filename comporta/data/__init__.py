@@ -10,6 +10,7 @@ from comporta.data.audio import (
     read_audio,
     read_transcripts,
 )
+from comporta.data.captions import Caption, read_captions
 from comporta.data.columns import (
     Sentence,
     bio_constraints,
@@ -31,6 +32,7 @@ from comporta.data.labelled import (
 from comporta.data.lines import read_lines
 from comporta.data.midi import read_midi, write_midi
 from comporta.data.music import Roll, read_rolls
+from comporta.data.notes import format_notes, parse_notes
 from comporta.data.pairs import Pair, read_pairs
 from comporta.data.sequences import Record, read_sequences
 from comporta.data.series import Series, read_series
@@ -47,6 +49,7 @@ __all__ = [
     "NO_TOKEN",
     "VIDEO_FILES",
     "Audio",
+    "Caption",
     "Corpus",
     "Encoded",
     "Labelled",
@@ -65,8 +68,11 @@ __all__ = [
     "bio_constraints",
     "embedded_corpus",
     "encode_pieces",
+    "format_notes",
     "log_mel",
+    "parse_notes",
     "read_audio",
+    "read_captions",
     "read_columns",
     "read_frames",
     "read_labelled",
