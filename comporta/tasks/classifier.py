@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from comporta.errors import DataError
 from comporta.models import Classifier, ClassifierConfig
 from comporta.tasks.answers import answers_from, learn_answers
 from comporta.tasks.classifier_data import ClassifierData, recognize
@@ -42,9 +43,12 @@ class ClassifierTask(ExampleTask):
         source = Source(kind, data)
         labels = [example.label for example in source.read(data.files)]
         extra = [example.label for example in source.read(data.validation_files)]
-        self.division = Division.of(
-            len(labels), extra=len(extra), share=data.hold_out, seed=recipe.options.seed
-        )
+        try:
+            self.division = Division.of(
+                len(labels), extra=len(extra), share=data.hold_out, seed=recipe.options.seed
+            )
+        except DataError as error:
+            raise DataError(f"{labels[0].where}: {error}") from None
         everything = (*data.files, *data.validation_files)
 
         def values() -> Iterator[Any]:
