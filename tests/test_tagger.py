@@ -156,22 +156,23 @@ def words_of(numbers: list[int]) -> Words:
     )
 
 
-def test_only_rare_words_become_unknown_and_only_in_training() -> None:
-    module = WordInput(8, 3, encoder=None, rare=5, dropout=0.5)
+def test_words_become_unknown_the_rarer_the_more_often() -> None:
+    counts, draws = [0, 1, 2, 20], 1000
+    module = WordInput(counts, 3, encoder=None, dropout=2.0)
     with torch.no_grad():
-        module.embedding.weight.copy_(torch.arange(8.0).unsqueeze(1).expand(8, 3))
-    batch = words_of([1, 4] * 50 + [5, 7] * 200)
-    seen = module(batch)[0, :, 0]
-    assert torch.equal(seen[:100], batch.numbers[:100].float())
-    assert set(seen[100:].tolist()) == {0.0, 5.0, 7.0}
-    share = float((seen[100:] == 0).float().mean())
-    assert abs(share - 0.5) < 4 * (0.25 / 400) ** 0.5
+        module.embedding.weight.copy_(torch.arange(4.0).unsqueeze(1).expand(4, 3))
+    batch = words_of([1, 2, 3] * draws)
+    seen = module(batch)[0, :, 0].view(draws, 3)
+    for word, column in zip((1, 2, 3), seen.T, strict=True):
+        assert set(column.tolist()) == {0.0, float(word)}
+        share, chance = float((column == 0).float().mean()), 2 / (2 + counts[word])
+        assert abs(share - chance) < 4 * (chance * (1 - chance) / draws) ** 0.5
     assert torch.equal(module.eval()(batch)[0, :, 0], batch.numbers.float())
 
 
 def test_a_word_is_its_vector_and_its_spelling_wherever_it_stands() -> None:
     encoder = CharacterEncoder(get("gru"), 6, 4)
-    module = WordInput(8, 3, encoder=encoder, rare=5, dropout=0.0)
+    module = WordInput([1] * 8, 3, encoder=encoder, dropout=0.0)
     words = words_of([2, 0, 7])
     places = torch.tensor([[0, 1, 0], [2, 2, 1]])
     x = module(words._replace(places=places))
@@ -182,7 +183,7 @@ def test_a_word_is_its_vector_and_its_spelling_wherever_it_stands() -> None:
 
 
 def test_vectors_learned_elsewhere_take_the_place_of_those_drawn() -> None:
-    module = WordInput(4, 3, encoder=None, rare=4, dropout=0.0)
+    module = WordInput([1] * 4, 3, encoder=None, dropout=0.0)
     before, given = module.embedding.weight.detach().clone(), torch.randn(4, 3)
     found = torch.from_numpy(np.array([False, True, False, True]))
     module.start_from(given, found)
@@ -191,7 +192,14 @@ def test_vectors_learned_elsewhere_take_the_place_of_those_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"output": "hmm"}, {"hidden": 0}, {"characters": -1}, {"dropout": 1.0}]
+    "wrong",
+    [
+        {"output": "hmm"},
+        {"hidden": 0},
+        {"characters": -1},
+        {"dropout": 1.0},
+        {"word_dropout": -1.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

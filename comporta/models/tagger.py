@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from comporta.cells import Cell, get
+from comporta.errors import ConfigurationError
 from comporta.models.checks import check_choice, check_rates, check_sizes
 from comporta.nn import CRF, LockedDropout, Recurrent
 from comporta.nn.lengths import inside
@@ -32,8 +34,8 @@ class TaggerConfig:
             any number of labels a word, written A|B in the file. By default crf where the tags mark
             entities, else softmax.
         dropout: probability of dropping a value before, between and after the recurrent layers.
-        word_dropout: probability that a word which the training data has once becomes the unknown
-            word.
+        word_dropout: D, where a word that the training data has n times becomes the unknown word
+            with probability D / (D + n), in training; 0 for never.
 
     Raises:
         ConfigurationError: a value out of its range.
@@ -51,11 +53,13 @@ class TaggerConfig:
     bidirectional: bool = True
     output: str | None = None
     dropout: float = 0.5
-    word_dropout: float = 0.5
+    word_dropout: float = 1.0
 
     def __post_init__(self) -> None:
         check_sizes(self, embedding=1, characters=0, hidden=1, layers=1)
-        check_rates(self, "dropout", "word_dropout")
+        check_rates(self, "dropout")
+        if not 0 <= self.word_dropout < math.inf:
+            raise ConfigurationError(f"word_dropout is {self.word_dropout}; it must be 0 or more")
         if self.output is not None:
             check_choice("output", self.output, OUTPUTS)
 

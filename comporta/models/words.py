@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,37 +76,43 @@ class WordInput(nn.Module):
 
         x_t = [E[w_t]; encoder(characters of w_t)]
 
-    In training, words that the training data has once become the unknown word by chance, so that
-    its vector is learned (Lample et al. 2016, arXiv:1603.01360).
+    In training a word becomes the unknown one by chance, the rarer the more often, so that the
+    vector of the unknown word is learned, and so is what characters and neighbours say of words:
+
+        p(w) = dropout / (dropout + count(w))
+
+    Source: Kiperwasser & Goldberg 2016, arXiv:1603.04351. Forms of a word that stand several times
+    in a batch are dropped together.
 
     Args:
-        vocabulary: V, how many words there are; word 0 is the unknown one.
+        counts: V, how often the training data has each word; word 0 is the unknown one.
         size: of the vectors of words.
         encoder: of characters; None for words alone.
-        rare: the number of the first word that the training data has once; all that follow are
-            such words, too.
-        dropout: probability that such a word becomes the unknown one.
+        dropout: as above; 0 for none.
 
-    >>> module = WordInput(5, 3, encoder=None, rare=5, dropout=0.5)
+    >>> module = WordInput([0, 7, 3, 1, 1], 3, encoder=None, dropout=0.25)
     >>> one = torch.tensor([2, 4])
     >>> module(Words(one, one.unsqueeze(1), one, torch.tensor([[0, 1, 0]]))).shape
     torch.Size([1, 3, 3])
     """
 
+    counts: Tensor
+
     def __init__(
         self,
-        vocabulary: int,
+        counts: Sequence[int],
         size: int,
         *,
         encoder: CharacterEncoder | None,
-        rare: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.rare, self.dropout = rare, dropout
+        self.dropout = dropout
         self.encoder = encoder
         self.size = size + (0 if encoder is None else encoder.size)
-        self.embedding = nn.Embedding(vocabulary, size)
+        self.embedding = nn.Embedding(len(counts), size)
+        # It comes from the data anew, with the words.
+        self.register_buffer("counts", torch.tensor(counts), persistent=False)
         # Of the length that vectors of characters and outputs of cells have, not of sqrt(size).
         bound = (3 / size) ** 0.5
         nn.init.uniform_(self.embedding.weight, -bound, bound)
@@ -125,8 +132,9 @@ class WordInput(nn.Module):
         """The vectors (B, T, D) of the words of a batch."""
         numbers = batch.numbers
         if self.training and self.dropout:
-            dropped = torch.rand(numbers.shape, device=numbers.device) < self.dropout
-            numbers = numbers.masked_fill(dropped & (numbers >= self.rare), 0)
+            chance = self.dropout / (self.dropout + self.counts[numbers])
+            dropped = torch.rand(numbers.shape, device=numbers.device) < chance
+            numbers = numbers.masked_fill(dropped, 0)
         forms: Tensor = self.embedding(numbers)
         if self.encoder is not None:
             spelled = self.encoder(batch.characters, batch.lengths)

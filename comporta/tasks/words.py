@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,21 +26,22 @@ class WordInputs:
     """Words and their characters as numbers.
 
     Args:
-        words: by their numbers; the unknown one is 0, and the others come by falling frequency.
-        rare: the number of the first that the training data has once.
+        counts: how often the training data has each word, by falling frequency; their numbers are
+            their places, after 0 for the unknown word.
         characters: by their numbers; the unknown one is 0.
         lower: whether words are looked up in small letters; characters stay as they are.
 
     >>> inputs = WordInputs.learn(["One", "two", "one", "One"], size=9, lower=False)
-    >>> inputs.words, inputs.rare, inputs.number("two"), inputs.number("three")
-    (['<unk>', 'One', 'one', 'two'], 2, 3, 0)
+    >>> inputs.words, inputs.number("two"), inputs.number("three")
+    (['<unk>', 'One', 'one', 'two'], 3, 0)
     """
 
     def __init__(
-        self, words: Sequence[str], *, rare: int, characters: Sequence[str], lower: bool
+        self, counts: Mapping[str, int], *, characters: Sequence[str], lower: bool
     ) -> None:
-        self.words, self.rare, self.characters, self.lower = words, rare, characters, lower
-        self._words = {word: number for number, word in enumerate(words)}
+        self.counts, self.characters, self.lower = dict(counts), characters, lower
+        self.words = [UNK, *counts]
+        self._words = {word: number for number, word in enumerate(self.words)}
         self._characters = {character: number for number, character in enumerate(characters)}
 
     @classmethod
@@ -63,8 +64,7 @@ class WordInputs:
         kept = _ranked(counts)[: size - 1]
         # Characters that came once stand for those that never came, so that these have a vector.
         known = [character for character in _ranked(letters) if letters[character] > 1]
-        rare = 1 + sum(counts[word] > 1 for word in kept)
-        return cls([UNK, *kept], rare=rare, characters=[UNK, *known], lower=lower)
+        return cls({word: counts[word] for word in kept}, characters=[UNK, *known], lower=lower)
 
     @classmethod
     def from_json(cls, text: str, *, lower: bool) -> WordInputs:
@@ -75,12 +75,7 @@ class WordInputs:
         """
         try:
             found = json.loads(text)
-            return cls(
-                list(found["words"]),
-                rare=int(found["rare"]),
-                characters=list(found["characters"]),
-                lower=lower,
-            )
+            return cls(dict(found["words"]), characters=list(found["characters"]), lower=lower)
         except (ValueError, KeyError, TypeError):
             raise CheckpointError(
                 "tokenizer.json holds no words and characters; train again"
@@ -88,7 +83,7 @@ class WordInputs:
 
     def to_json(self) -> str:
         """The words and characters as JSON text."""
-        found = {"words": self.words, "rare": self.rare, "characters": self.characters}
+        found = {"words": self.counts, "characters": self.characters}
         return json.dumps(found, ensure_ascii=False, indent=1)
 
     def number(self, word: str) -> int:
@@ -108,10 +103,10 @@ class WordInputs:
             cell: of the encoder of characters.
             size: of the vectors of words.
             characters: size of the encoder; 0 for none.
-            dropout: probability that a rare word becomes the unknown one.
+            dropout: how often words become the unknown one in training; see `WordInput`.
         """
         encoder = CharacterEncoder(cell, len(self.characters), characters) if characters else None
-        return WordInput(len(self.words), size, encoder=encoder, rare=self.rare, dropout=dropout)
+        return WordInput([0, *self.counts.values()], size, encoder=encoder, dropout=dropout)
 
 
 class WordStore:
