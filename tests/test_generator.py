@@ -220,6 +220,7 @@ def test_conditions_refuse_what_they_do_not_know() -> None:
         (classes, None, "line 3: a class is needed; known: a, b"),
         (vectors, np.zeros(3, dtype=np.float32), "line 3: a vector of 3 numbers; .* have 2"),
         (vectors, "a", "line 3: a vector of 2 numbers is needed"),
+        (vectors, np.full(2, np.inf, dtype=np.float32), "line 3: .* not finite"),
         (NoCondition(), "a", "line 3: .*nothing given; leave it out"),
     ]:
         with pytest.raises(DataError, match=words):

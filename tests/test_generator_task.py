@@ -214,6 +214,7 @@ CASES = [
     ("genres", {}, "the class 'empty' is empty"),
     ("texts", {}, "empty.txt is empty"),
     ("no.txt", {}, "no such file"),
+    ("c#/no.tsv", {}, "no such file: .*c#/no.tsv"),
     ("one.txt", {}, "there are 1 examples, of which 10% are to be held out"),
     ("bad.jsonl", {}, "bad.jsonl, line 2: a vector of 2 numbers; the first of the file has 1"),
     ("nan.jsonl", {}, "nan.jsonl, line 1: the field 'vector' must be a list of finite numbers"),

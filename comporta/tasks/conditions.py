@@ -146,6 +146,8 @@ class VectorCondition:
                 f"{where}: a vector of {len(given)} numbers; those of the training data have "
                 f"{len(self.mean)}"
             )
+        if not np.isfinite(given).all():
+            raise DataError(f"{where}: a vector with a number that is not finite; mend it")
         return given[None]
 
     def store(self, given: Iterable[tuple[Given, str]]) -> Ragged:

@@ -155,7 +155,7 @@ def split_part(name: str | Path) -> tuple[Path, str | None]:
     (PosixPath('chorales.mat'), 'test')
     """
     file, mark, part = str(name).rpartition(_PART)
-    if not mark or os.path.exists(name):
+    if not mark or os.sep in part or os.path.exists(name):
         return Path(name), None
     return Path(file), part
 
