@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from benchmarks.tasks.fsdd_strings import write_strings
 from comporta.data import read_audio
 from comporta.errors import ConfigurationError, DataError
 from comporta.models.ctc import prefix_beam
@@ -330,3 +331,23 @@ def test_two_directions_learn_and_cannot_stream(folder: Path, tmp_path: Path) ->
     assert len(model.predict([folder / "test.tsv0.wav"])) == 1
     with pytest.raises(ConfigurationError, match="needs the whole recording"):
         model.stream()
+
+
+def test_strings_of_spoken_digits(data_folder: Path, tmp_path: Path) -> None:
+    """A few seconds are too short to learn ten digits, and long enough to learn something."""
+    recordings = data_folder / "fsdd"
+    train, validation = (
+        write_strings(recordings, tmp_path / f"{seed}.tsv", count=count, numbers=numbers, seed=seed)
+        for seed, (count, numbers) in enumerate([(96, range(5, 8)), (12, range(8, 10))])
+    )
+    settings = SETTINGS | {"files": (str(train),), "validation": str(validation), "level": "word"}
+    settings |= {"stack": 6, "batch_size": 8, "hidden": 48, "bidirectional": True, "epochs": 20}
+    folder = RunFolder(tmp_path / "run")
+    progress = kind("transcriber").start(
+        settings | {"lr": 0.01, "validate_every": 80}, folder, Log()
+    )
+    assert progress.best is not None
+    assert progress.best.figures["wer"] < 0.85
+    found = load(folder.path).evaluate_files([validation])
+    assert found["wer"] < 0.85
+    assert found["recordings"] == 12

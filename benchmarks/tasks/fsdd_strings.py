@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,16 @@ LONGEST_PAUSE = 0.3
 
 def run(data: Path) -> list[Result]:
     """Make the strings; train in one direction and in both; measure on the test strings."""
-    train, validation, test = (make_part(data / "fsdd", part) for part in PARTS)
+    train, validation, test = (
+        write_strings(
+            data / "fsdd",
+            RUNS / "fsdd_strings_data" / f"{part}.tsv",
+            count=count,
+            numbers=numbers,
+            seed=seed,
+        )
+        for seed, (part, (count, numbers)) in enumerate(PARTS.items())
+    )
     results = []
     for name, option in (
         ("fsdd_strings", "--no-bidirectional"),
@@ -52,23 +62,27 @@ def run(data: Path) -> list[Result]:
     return results
 
 
-def make_part(recordings: Path, part: str) -> Path:
-    """Write the strings of a part as WAV files, always the same ones.
+def write_strings(
+    recordings: Path, manifest: Path, *, count: int, numbers: Sequence[int], seed: int
+) -> Path:
+    """Write strings of digits as WAV files, always the same ones.
 
     Each is of one speaker, with up to 0.3 s of silence before, between and after the digits.
 
     Args:
         recordings: the folder of single digits.
-        part: a name of PARTS.
+        manifest: where it goes; the strings go beside it, into a folder of its name.
+        count: how many strings.
+        numbers: those of the recordings that they are made of.
+        seed: of all choices.
 
     Returns:
         The manifest.
     """
     import soundfile
 
-    count, numbers = PARTS[part]
-    random = np.random.default_rng(list(PARTS).index(part))
-    folder = RUNS / "fsdd_strings_data" / part
+    random = np.random.default_rng(seed)
+    folder = manifest.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for string in range(count):
@@ -80,10 +94,10 @@ def make_part(recordings: Path, part: str) -> Path:
             samples, rate = soundfile.read(recordings / f"{digit}_{speaker}_{number}.wav")
             assert rate == RATE, "the recordings have one rate"
             pieces += [samples, silence(random)]
-        name = f"{string:04d}.wav"
-        soundfile.write(folder / name, np.concatenate(pieces), RATE)
-        lines.append(f"{name}\t{' '.join(DIGITS[digit] for digit in digits)}\n")
-    manifest = folder / f"{part}.tsv"
+        wav = folder / f"{string:04d}.wav"
+        soundfile.write(wav, np.concatenate(pieces), RATE)
+        words = " ".join(DIGITS[digit] for digit in digits)
+        lines.append(f"{folder.name}/{wav.name}\t{words}\n")
     manifest.write_text("".join(lines), encoding="utf-8")
     return manifest
 

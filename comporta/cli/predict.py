@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,7 @@ def predict(
         print(each)
 
 
-def _fitting(trained: Any, folder: str, options: dict[str, object]) -> dict[str, Any]:
+def _fitting(trained: Any, folder: str, options: Mapping[str, object]) -> dict[str, Any]:
     """The options that were given, if this model predicts by them."""
     known = inspect.signature(trained.predict).parameters
     given = {name: value for name, value in options.items() if value is not None}
