@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from comporta.data import read_columns, read_words
+from comporta.data import read_words
 from comporta.data.batches import Batches
 from comporta.errors import DataError
 from comporta.models import Tagger
 from comporta.tasks.examples import device_of
+from comporta.tasks.tagger_data import TaggerRecipe, read_sentences
 from comporta.tasks.tags import Tags
 from comporta.tasks.words import WordInputs, WordStore
-
-if TYPE_CHECKING:
-    from comporta.tasks.tagger import TaggerRecipe
 
 
 @dataclass(frozen=True)
@@ -115,13 +112,10 @@ class TrainedTagger:
         Raises:
             DataError: a file that cannot be read, or a tag that training has not seen.
         """
-        data = self.recipe.data
         words: list[Sequence[str]] = []
         expected: list[list[str]] = []
-        for path in paths:
-            for sentence in read_columns(
-                path, separator=data.separator, word=data.word, tag=data.tag, encoding=data.encoding
-            ):
+        for path in map(str, paths):
+            for sentence in read_sentences(self.recipe.data, path):
                 words.append(sentence.words)
-                expected.append(self.tags.read(str(path), sentence))
+                expected.append(self.tags.read(path, sentence))
         return self.tags.figures([each.tags for each in self.predict(words)], expected)
