@@ -240,6 +240,13 @@ def read_utterances(paths: Iterable[str | Path]) -> list[Utterance]:
 
     Raises:
         DataError: one cannot be read.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "a.wav").touch()
+    >>> _ = (folder / "all.tsv").write_text("a.wav\\tone  two\\n")
+    >>> [utterance.text for utterance in read_utterances([folder / "all.tsv"])]
+    ['one two']
     """
     return [
         Utterance(found.audio, " ".join(found.text.split()), found.where)

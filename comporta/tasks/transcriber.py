@@ -190,6 +190,14 @@ def check_alignable(utterances: Sequence[Utterance], sounds: Ragged, tokens: Rag
 
     Raises:
         DataError: there is one; where its transcript stands.
+
+    >>> from pathlib import Path
+    >>> twice = [Utterance(Path("a.wav"), "no no", "all.tsv, line 7")]
+    >>> check_alignable(twice, Ragged([[0.0] * 3], dtype=float), Ragged([[4, 4]], dtype=int))
+    >>> check_alignable(twice, Ragged([[0.0] * 2], dtype=float), Ragged([[4, 4]], dtype=int))
+    ... # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    comporta.errors.DataError: all.tsv, line 7: the transcript is longer than CTC can align ...
     """
     for example, utterance in enumerate(utterances):
         spoken = tokens[example].tolist()
