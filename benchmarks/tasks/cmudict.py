@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of
 
 RECIPE = (
-    "--level char --target-level word --embedding 128 --hidden 256 --attention general --dropout 0.2 "
-    "--batch-size 128 --epochs 12"
+    "--level char --target-level word --embedding 128 --hidden 256 --attention general "
+    "--dropout 0.2 --batch-size 128 --epochs 12"
 )
 
 
