@@ -253,12 +253,15 @@ def test_words_of_phonemes_and_byte_pairs_come_back_as_written() -> None:
         assert tokens[-1] == side.end == len(side) - 1
 
 
-def test_packed_parallel_files_other_levels_and_no_attention(tmp_path: Path, call: Call) -> None:
+def test_packed_parallel_files_other_levels_and_no_attention(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     rows = [line.rstrip("\n").split("\t") for line in reversals()[:60]]
     for column, name in enumerate(("a.src.gz", "a.trg.gz")):
         text = "".join(" ".join(row[column]) + "\n" for row in rows)
         (tmp_path / name).write_bytes(gzip.compress(text.encode()))
-    files = [tmp_path / "a.src.gz", tmp_path / "a.trg.gz"]
+    files = ["a.src.gz", "a.trg.gz"]
     held_out = ["--validation", files[0], "--validation", files[1]]
     small = "--level bpe --vocab-size 260 --target-level word --hidden 8 --steps 2 --beam 2"
     status, out, err = call(
@@ -272,6 +275,8 @@ def test_packed_parallel_files_other_levels_and_no_attention(tmp_path: Path, cal
     assert status == 0
     assert json.loads(out)["pairs"] == 60
     trained = comporta.load(tmp_path / "out")
+    # A run can be resumed from any folder.
+    assert trained.recipe.data.validation == tuple(str(tmp_path / name) for name in files)
     with pytest.raises(ConfigurationError, match="attention none"):
         trained.predict(["a b"], attention=True)
 
