@@ -281,6 +281,21 @@ def test_packed_parallel_files_other_levels_and_no_attention(
         trained.predict(["a b"], attention=True)
 
 
+def test_a_table_of_any_name_is_no_half_of_parallel_files(tmp_path: Path) -> None:
+    """Three pairs to train on; to validate on, the two of a table, or one of parallel files."""
+    contents = {"a.txt": "a\tb\nb\tc\nc\td\n", "v.txt": "a\td\nb\tb\n", "s": "a\n", "t": "c\n"}
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    for names, expected in ((["v.txt"], ["d", "b"]), (["s", "t"], ["c"])):
+        validation = tuple(str(tmp_path / name) for name in names)
+        settings = {"files": (str(tmp_path / "a.txt"),), "validation": validation, "steps": 1}
+        task = TranslatorTask(KIND.parts.recipe(settings))
+        assert task.report["training pairs"] == 3
+        assert task.report["validation pairs"] == len(expected)
+        held_out = [task._targets[number] for number in task.division.validation]
+        assert [task.sides.target.decode(tokens[:-1]) for tokens in held_out] == expected
+
+
 @pytest.mark.parametrize(
     ("contents", "arguments", "message"),
     [

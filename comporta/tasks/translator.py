@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -46,13 +47,12 @@ class TranslatorTask(ExampleTask):
             count, extra=extra, share=data.hold_out, seed=recipe.options.seed
         )
         self.sides = self._learn() if learned is None else Sides.from_learned(learned, data)
-        everything = (*data.files, *data.validation)
-        self.digest = files.digest_files(everything)
-        self._sources = self.sides.source.store(x.source for x in self._read(everything))
-        self._targets = self.sides.target.store(x.target for x in self._read(everything))
+        self.digest = files.digest_files((*data.files, *data.validation))
+        self._sources = self.sides.source.store(pair.source for pair in self._all())
+        self._targets = self.sides.target.store(pair.target for pair in self._all())
         self._decoded = self.division.validation[:_DECODED]
         wanted = set(self._decoded)
-        self._held_out_pairs = [p for i, p in enumerate(self._read(everything)) if i in wanted]
+        self._held_out_pairs = [p for i, p in enumerate(self._all()) if i in wanted]
         super().__init__(
             self._sources.lengths + self._targets.lengths,
             self.division,
@@ -62,6 +62,10 @@ class TranslatorTask(ExampleTask):
 
     def _read(self, paths: Sequence[str]) -> Iterator[Pair]:
         return read_all(paths, encoding=self.recipe.data.encoding)
+
+    def _all(self) -> Iterator[Pair]:
+        # One after the other, for which files are parallel is said within each.
+        return chain(self._read(self.recipe.data.files), self._read(self.recipe.data.validation))
 
     def _learn(self) -> Sides:
         kept = set(self.division.training)
