@@ -37,7 +37,7 @@ class TaggerTask(ExampleTask):
             file that the training files do not have, too few sentences.
     """
 
-    unit = "words"
+    unit = "sentences"
 
     def __init__(self, recipe: TaggerRecipe, learned: Learned | None = None) -> None:
         data = recipe.data
@@ -111,26 +111,29 @@ class TaggerTask(ExampleTask):
         return model
 
     def batch_loss(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, int]:
-        """-log p of the tags, summed."""
-        loss, lengths, _ = self._run(model, examples)
-        return loss, int(lengths.sum())
+        """-log p of the tags, summed.
+
+        Its mean is over sentences: sentences of a batch are about equally long, and a mean over
+        words would make those of short sentences count more than those of long ones.
+        """
+        return self._run(model, examples)[0], len(examples)
 
     def validate(self, model: nn.Module) -> Measure:
         """Figures on the sentences held out; the best model has the best F1 of entities, or the
         best accuracy where tags mark none."""
         assert isinstance(model, Tagger)
-        total, count = 0.0, 0
+        total = 0.0
         found: list[list[str]] = []
         expected: list[list[str]] = []
         for examples in self.validation_batches():
             loss, lengths, scores = self._run(model, examples)
-            total, count = total + float(loss), count + int(lengths.sum())
+            total += float(loss)
             found += map(self.tags.decode, model.decode(scores, lengths))
             expected += map(self._expected, examples)
         figures = self.tags.figures(found, expected)
         f1, accuracy = figures["f1"], figures["accuracy"]
         return Measure(
-            loss=total / count,
+            loss=total / len(found),
             figures=figures,
             summary=f"F1 {f1:.4f}, accuracy {accuracy:.4f}",
             rank=-(accuracy if self.tags.scheme == "none" else f1),
