@@ -169,7 +169,9 @@ def test_a_word_may_have_any_number_of_labels(tmp_path: Path) -> None:
     words = [chance.choice(list(forms)) for _ in range(400)]
     text = "".join(f"{w}\t{forms[w]}\n" + "\n" * (i % 4 == 3) for i, w in enumerate(words))
     (tmp_path / "a.tsv").write_text(text)
-    folder = train(tmp_path / "run", tmp_path / "a.tsv", steps=90, output="sigmoid", separator="\t")
+    folder = train(
+        tmp_path / "run", tmp_path / "a.tsv", steps=90, output="sigmoid", separator=r"\t"
+    )
     model = load(folder.path)
     assert model.tags.names == ["A", "B"]
     assert model.predict(["ab x b a"])[0].tags == ["A|B", "O", "B", "A"]

@@ -20,7 +20,8 @@ class TaggerData:
         files: files of columns (CoNLL): a line a word, a blank line after a sentence; may be gz.
         validation: a file to validate on; without it a part of the sentences is held out.
         hold_out: the part held out, where there is no such file.
-        separator: what stands between columns; by default any number of spaces and tabs.
+        separator: what stands between columns, \\t for a tab; by default any number of spaces and
+            tabs.
         word: column of the words, from 0; a negative number counts from the last.
         tag: column of the tags.
         encoding: of the files.
@@ -55,6 +56,11 @@ class TaggerData:
             raise ConfigurationError("the separator is empty; leave it out for spaces and tabs")
 
     @property
+    def between(self) -> str | None:
+        """The separator; a shell passes on the two characters \\t as they are."""
+        return None if self.separator is None else self.separator.replace("\\t", "\t")
+
+    @property
     def validation_files(self) -> tuple[str, ...]:
         """The validation file, if there is one."""
         return () if self.validation is None else (self.validation,)
@@ -66,5 +72,5 @@ TaggerRecipe = Recipe[TaggerData, TaggerConfig]
 def read_sentences(data: TaggerData, path: str) -> Iterator[Sentence]:
     """The tagged sentences of a file, read as the data says."""
     return read_columns(
-        path, separator=data.separator, word=data.word, tag=data.tag, encoding=data.encoding
+        path, separator=data.between, word=data.word, tag=data.tag, encoding=data.encoding
     )

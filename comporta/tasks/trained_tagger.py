@@ -102,7 +102,7 @@ class TrainedTagger:
         """The sentences of a file with a line a word and no tags, or with tags that are ignored."""
         data = self.recipe.data
         sentences = read_words(
-            path, separator=data.separator, word=data.word, encoding=data.encoding
+            path, separator=data.between, word=data.word, encoding=data.encoding
         )
         return [sentence.words for sentence in sentences]
 
