@@ -1,10 +1,11 @@
 """English sentences whose verb agrees with a subject N words back, other nouns in between.
 
-    the cat , which the old dogs near the houses often saw and the boy heard , was
+    the cat , which the old dogs near the house often see and the boy hears , was
 
 The subject is the second word, and the verb stands N words after it (punctuation not counted).
 Every noun is singular or plural by a coin of its own, so that nothing but the subject tells the
-verb's form, and the nouns in between mislead. After Linzen et al. 2016, arXiv:1611.01368.
+verb's form; the nouns in between mislead, and so do their own verbs. After Linzen et al. 2016,
+arXiv:1611.01368.
 """
 
 from __future__ import annotations
@@ -26,14 +27,21 @@ NOUNS = {
 PLACES = ("near", "behind", "above", "below", "beside")
 KINDS = ("old", "young", "quiet", "small")
 TIMES = ("often", "never", "once")
-# None of these shows the number of who did it.
-DEEDS = ("saw", "heard", "liked", "feared", "knew", "found")
+DEEDS = {
+    "sees": "see",
+    "hears": "hear",
+    "likes": "like",
+    "fears": "fear",
+    "knows": "know",
+    "finds": "find",
+}
 VERBS = ("was", "were")
 SHORTEST, LONGEST = 5, 50
-"""The least and the greatest N: "which the dogs saw" is four words."""
+"""The least and the greatest N: "which the dogs see" is four words."""
 
+_FORMS = {**NOUNS, **DEEDS}
 WORDS = tuple(
-    sorted({"the", "which", "and", ",", *NOUNS, *NOUNS.values(), *PLACES, *KINDS, *TIMES, *DEEDS})
+    sorted({"the", "which", "and", ",", *_FORMS, *_FORMS.values(), *PLACES, *KINDS, *TIMES, *VERBS})
 )
 _CLAUSE, _LONG_CLAUSE = 3, 9
 
@@ -50,21 +58,17 @@ def sentence(draw: random.Random, distance: int) -> tuple[list[str], str]:
 
     >>> words, verb = sentence(random.Random(8), 5)
     >>> " ".join(words), verb
-    ('the trees , which the cats saw ,', 'were')
+    ('the trees , which the cats see ,', 'were')
     """
     plural = draw.random() < 0.5
-    subject = _noun(draw, plural)
+    subject = _word(draw, NOUNS, plural)
     words = ["the", subject, ",", "which", *_clauses(draw, distance - 2), ","]
     return words, VERBS[plural]
 
 
-def _noun(draw: random.Random, plural: bool) -> str:
-    one = draw.choice(tuple(NOUNS))
-    return NOUNS[one] if plural else one
-
-
-def _any_noun(draw: random.Random) -> str:
-    return _noun(draw, draw.random() < 0.5)
+def _word(draw: random.Random, forms: dict[str, str], plural: bool) -> str:
+    one = draw.choice(tuple(forms))
+    return forms[one] if plural else one
 
 
 def _clauses(draw: random.Random, size: int) -> list[str]:
@@ -77,14 +81,13 @@ def _clauses(draw: random.Random, size: int) -> list[str]:
 
 
 def _clause(draw: random.Random, size: int) -> list[str]:
-    """A clause such as "the old dogs near the houses often saw", of so many words."""
+    """A clause such as "the old dogs near the house often see", of so many words."""
     phrases, left = divmod(size - _CLAUSE, 3)
-    words = ["the"]
-    if left:
-        words.append(draw.choice(KINDS))
-    words.append(_any_noun(draw))
+    plural = draw.random() < 0.5
+    kind = [draw.choice(KINDS)] if left else []
+    words = ["the", *kind, _word(draw, NOUNS, plural)]
     for _ in range(phrases):
-        words += [draw.choice(PLACES), "the", _any_noun(draw)]
+        words += [draw.choice(PLACES), "the", _word(draw, NOUNS, draw.random() < 0.5)]
     if left == 2:
         words.append(draw.choice(TIMES))
-    return [*words, draw.choice(DEEDS)]
+    return [*words, _word(draw, DEEDS, plural)]

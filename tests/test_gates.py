@@ -13,6 +13,7 @@ from benchmarks import agreement
 from benchmarks.gates import HIDDEN, Adding, Agreement, Copying, Reader, train
 from benchmarks.gates_page import table
 
+DEEDS = set(agreement.DEEDS) | set(agreement.DEEDS.values())
 PLURALS = {plural: one for one, plural in agreement.NOUNS.items()}
 NOUNS = set(PLURALS) | set(agreement.NOUNS)
 
@@ -31,9 +32,11 @@ def test_the_verb_agrees_with_the_subject_so_many_words_back(distance: int) -> N
         # Each clause has one verb of its own and ends with it.
         clauses = " ".join(spoken[3:]).split(" and ")
         for clause in clauses:
-            done = [word for word in clause.split() if word in agreement.DEEDS]
+            done = [word for word in clause.split() if word in DEEDS]
             assert done == [clause.split()[-1]]
             assert clause.startswith("the ")
+            doer = next(word for word in clause.split() if word in NOUNS)
+            assert (done[0] in agreement.DEEDS) == (doer not in PLURALS)
 
 
 def test_no_noun_but_the_subject_tells_the_verb() -> None:
@@ -122,16 +125,22 @@ def test_a_short_sum_is_learned() -> None:
     assert [step for step, _ in trained.curve] == list(range(8, 201, 8))
 
 
-def test_the_answer_to_a_sentence_is_that_after_its_last_word() -> None:
-    problem = Agreement()
+def test_a_sentence_asks_for_its_next_words_and_then_for_the_verb() -> None:
+    problem = Agreement(distance=12)
     examples = problem.draw(0, 8)
     assert examples.lengths is not None
-    outputs = torch.zeros(8, examples.x.shape[1], 2)
+    words = examples.x.argmax(-1)
+    right = torch.zeros(8, words.shape[1], problem.outputs)
     for row, length in enumerate(examples.lengths.tolist()):
         assert examples.x[row, :length].sum() == length
-        outputs[row, length - 1, examples.targets[row]] = 50.0
-    assert problem.accuracy(outputs, examples) == 1
-    assert float(problem.loss(outputs, examples)) < 1e-6
+        asked = examples.targets[row]
+        assert asked[: length - 1].tolist() == words[row, 1:length].tolist()
+        assert agreement.WORDS[asked[length - 1]] in agreement.VERBS
+        assert (asked[length:] == -100).all()
+        right[row, torch.arange(length), asked[:length]] = 50.0
+    assert problem.accuracy(right, examples) == 1
+    assert problem.accuracy(-right, examples) == 0
+    assert float(problem.loss(right, examples)) < 1e-6
 
 
 def test_the_table_has_a_row_for_each_cell() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.gates import HIDDEN, TEST, Agreement, train
 from benchmarks.tasks.result import Result
 
-STEPS, RATE = 3000, 3e-3
+STEPS = 3000
+RATES = {"rnn": 3e-3, "gru": 5e-3, "lstm": 5e-3}
 DISTANCES = range(5, 51, 5)
 
 
@@ -15,7 +16,7 @@ def run(data: Path) -> list[Result]:
     """Train each cell on sentences of every distance; no data is read."""
     figures = {}
     for cell in HIDDEN:
-        trained = train(Agreement(), cell, steps=STEPS, lr=RATE)
+        trained = train(Agreement(), cell, steps=STEPS, lr=RATES[cell])
         problems = {distance: Agreement(distance=distance) for distance in DISTANCES}
         figures[cell] = trained.figures(
             accuracy={
