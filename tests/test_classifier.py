@@ -85,18 +85,18 @@ def test_frames_are_convolved_one_by_one() -> None:
     """Sums over windows by hand, in float64."""
     module = FrameInput(9, 4).double()
     frames = torch.randint(256, (2, 3, 9, 9, 3), dtype=torch.uint8)
-    # Doubles in, since the module itself makes float32 of pictures.
-    found = module.layers((frames.flatten(0, 1).permute(0, 3, 1, 2).double() / 127.5) - 1)
-    for frame, vector in zip(frames.flatten(0, 1), found, strict=True):
-        picture = np.moveaxis(frame.double().numpy() / 127.5 - 1, -1, 0)
-        for layer in (module.layers[0], module.layers[2]):
+    frames[1, 1] = 70  # of one colour: no deviation
+    found = module(frames)
+    for frame, vector in zip(frames.flatten(0, 1), found.flatten(0, 1), strict=True):
+        values = frame.numpy() / 127.5 - 1
+        mean = values.mean((0, 1))
+        deviation = np.sqrt(((values - mean) ** 2).mean()) + 1e-3
+        picture = np.moveaxis((values - mean) / deviation, -1, 0)
+        for layer in (module.convolutions[0], module.convolutions[2]):
             picture = convolved(picture, layer)
-        linear = module.layers[5]
-        expected = linear.weight @ torch.from_numpy(picture.ravel()) + linear.bias
+        whole = torch.from_numpy(np.concatenate([picture.ravel(), mean, [deviation]]))
+        expected = module.linear.weight @ whole + module.linear.bias
         torch.testing.assert_close(vector, expected.relu())
-    single = FrameInput(9, 4)
-    assert single(frames).shape == (2, 3, 4)
-    torch.testing.assert_close(single(frames)[1, 2], single(frames[1:, 2:])[0, 0])
 
 
 def convolved(picture: np.ndarray, layer: nn.Conv2d) -> np.ndarray:

@@ -30,6 +30,9 @@ class TokenInput(nn.Module):
         self.size = size
         self.dropout = dropout
         self.embedding = nn.Embedding(vocabulary, size)
+        # Vectors of length 1 on the average: longer ones of rare tokens would be mostly noise.
+        bound = (3 / size) ** 0.5
+        nn.init.uniform_(self.embedding.weight, -bound, bound)
 
     @torch.no_grad()
     def begin_with(self, vectors: Tensor, known: Tensor) -> None:
