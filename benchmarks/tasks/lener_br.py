@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of, train_and_evaluate
 
-RECIPE = "--lower --word-dropout 20 --clip-norm 5 --batch-size 16 --epochs 15"
+RECIPE = "--lower --characters 50 --word-dropout 20 --batch-size 16 --clip-norm 5 --epochs 15"
 HELD_OUT = 0.15
 
 
