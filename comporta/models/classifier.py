@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from comporta.cells import Cell, get
 from comporta.models.checks import check_choice, check_rates, check_sizes
-from comporta.nn import AttentionPooling, Recurrent, pooling
+from comporta.nn import AttentionPooling, Recurrent, pooling, spread_memory
 
 POOLINGS = ("last", "mean", "max", "attention")
 OUTPUTS = ("softmax", "sigmoid", "score")
@@ -30,6 +30,8 @@ class ClassifierConfig:
         pooling: what becomes of the steps: last (the final states), mean, max or attention.
         dropout: probability of dropping a value before, between and after the recurrent layers.
         token_dropout: probability of dropping a whole token.
+        memory: steps that units of a fresh model keep their state for, from 1 up to so many; as in
+            all cells unless given.
 
     Raises:
         ConfigurationError: a value out of its range.
@@ -48,6 +50,7 @@ class ClassifierConfig:
     pooling: str = "max"
     dropout: float = 0.3
     token_dropout: float = 0.0
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         check_sizes(self, embedding=1, hidden=1, layers=1)
@@ -87,6 +90,8 @@ class Classifier(nn.Module):
             bidirectional=config.bidirectional,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
+        if config.memory is not None:
+            spread_memory(self.recurrent, config.memory)
         width = config.hidden * (2 if config.bidirectional else 1)
         self.attention = AttentionPooling(width) if config.pooling == "attention" else None
         self.dropout = nn.Dropout(config.dropout)

@@ -1,6 +1,7 @@
 """Layers: torch modules that run a cell. They meet kernels only through `comporta.kernels`."""
 
 from comporta.nn.attention import Attention, AttentionPooling, Memory
+from comporta.nn.chrono import spread_memory
 from comporta.nn.crf import CRF
 from comporta.nn.drop_in import GRU, LSTM, RNN
 from comporta.nn.dropout import LockedDropout, TokenDropout
@@ -22,4 +23,5 @@ __all__ = [
     "TokenDropout",
     "detach",
     "explain",
+    "spread_memory",
 ]
