@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from reporters import Quiet
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score
 
 import comporta
@@ -21,29 +21,14 @@ from comporta.data import write_video
 from comporta.errors import CheckpointError, ConfigurationError, DataError
 from comporta.tasks import kind
 from comporta.tasks.classifier import KIND, ClassifierTask
-from comporta.training import Measure, Progress, RunFolder, Task
+from comporta.training import Progress, RunFolder
 
 RANDOM = np.random.default_rng(0)
 
 
-class Silent:
-    """Tells nobody; stops the run at a step."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
-
-
 def train(out: Path, *files: Path, **settings: Any) -> Progress:
     given = {"files": tuple(map(str, files)), "hidden": 16, "batch_size": 8, "lr": 0.01}
-    return KIND.start(given | settings, RunFolder(out), Silent())
+    return KIND.start(given | settings, RunFolder(out), Quiet())
 
 
 def sentences(path: Path, count: int = 120) -> Path:
@@ -220,16 +205,16 @@ def test_resumed_the_bits_are_the_same(tmp_path: Path) -> None:
     data = sentences(tmp_path / "a.tsv")
     settings = {"files": (str(data),), "steps": 12, "hidden": 8, "token_dropout": 0.1}
     whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
-    KIND.start(settings, whole, Silent())
-    assert not KIND.start(settings, broken, Silent(stop_at=5)).finished
-    assert KIND.resume({}, broken, Silent()).finished
+    KIND.start(settings, whole, Quiet())
+    assert not KIND.start(settings, broken, Quiet(stop_at=5)).finished
+    assert KIND.resume({}, broken, Quiet()).finished
     expected, found = final(whole), final(broken)
     assert expected.keys() == found.keys()
     assert all(expected[name].equal(found[name]) for name in expected)
-    KIND.start(settings, RunFolder(tmp_path / "third"), Silent(stop_at=3))
+    KIND.start(settings, RunFolder(tmp_path / "third"), Quiet(stop_at=3))
     data.write_text(data.read_text() + "rise\tup down\n")
     with pytest.raises(DataError, match="has changed"):
-        KIND.resume({}, RunFolder(tmp_path / "third"), Silent())
+        KIND.resume({}, RunFolder(tmp_path / "third"), Quiet())
 
 
 def test_vectors_and_small_letters(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import Call
+from reporters import Quiet
 from scipy import io
 
 from comporta.data import read_midi, write_midi
@@ -19,23 +19,10 @@ from comporta.models import Sampling
 from comporta.tasks import load
 from comporta.tasks.generator import KIND, GeneratorTask
 from comporta.tasks.trained_generator import TrainedGenerator
-from comporta.training import Measure, Progress, RunFolder, Task
+from comporta.training import RunFolder
 
 GREEDY = Sampling(temperature=0)
 SMALL = {"embedding": 8, "hidden": 16, "lr": 0.02, "dropout": 0.0, "batch_size": 8}
-
-
-class Silent:
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
 
 
 def settings(file: object, **changes: object) -> dict[str, object]:
@@ -43,7 +30,7 @@ def settings(file: object, **changes: object) -> dict[str, object]:
 
 
 def trained(file: object, folder: Path, **changes: object) -> TrainedGenerator:
-    KIND.start(settings(file, **changes), RunFolder(folder), Silent(), overwrite=True)
+    KIND.start(settings(file, **changes), RunFolder(folder), Quiet(), overwrite=True)
     found = load(folder)
     assert isinstance(found, TrainedGenerator)
     return found
@@ -189,10 +176,10 @@ def test_resumed_the_bits_are_the_same(tmp_path: Path) -> None:
     file = chords(tmp_path)
     given = settings(f"{file}#train", steps=9, transpose=2, dropout=0.3, validate_every=4)
     whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
-    KIND.start(given, whole, Silent())
-    KIND.start(given, broken, Silent(stop_at=3))
-    assert not KIND.resume({}, broken, Silent(stop_at=6)).finished
-    assert KIND.resume({}, broken, Silent()).finished
+    KIND.start(given, whole, Quiet())
+    KIND.start(given, broken, Quiet(stop_at=3))
+    assert not KIND.resume({}, broken, Quiet(stop_at=6)).finished
+    assert KIND.resume({}, broken, Quiet()).finished
     for name, value in whole.best_weights().items():
         assert torch.equal(value, broken.best_weights()[name])
 
@@ -261,7 +248,7 @@ def test_bad_input(
     if "validation" in changes:
         changes = changes | {"validation": str(bad / str(changes["validation"]))}
     with pytest.raises((DataError, ConfigurationError), match=words):
-        KIND.start(settings(bad / file, **changes), RunFolder(tmp_path / "run"), Silent())
+        KIND.start(settings(bad / file, **changes), RunFolder(tmp_path / "run"), Quiet())
     assert not (tmp_path / "run").exists()
 
 

@@ -81,6 +81,8 @@ def test_explain_tells_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_public_list() -> None:
-    public = {"GRU", "LSTM", "RNN", "Recurrent", "State", "detach", "explain"}
+    layers = {"GRU", "LSTM", "RNN", "Recurrent", "State", "detach", "explain", "spread_memory"}
+    beside = {"CRF", "Attention", "AttentionPooling", "Memory", "LockedDropout", "TokenDropout"}
+    public = layers | beside
     assert set(comporta.nn.__all__) == public
     assert all(getattr(comporta.nn, name).__doc__ for name in public)

@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from reporters import Quiet
 
 from comporta.cells import get
 from comporta.data import Vocabulary, read_text, read_texts, split
 from comporta.errors import DataError
 from comporta.tasks.language_model import KIND
-from comporta.training import Measure, Progress, RunFolder, Task
+from comporta.training import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +103,6 @@ def test_a_file_in_an_old_encoding_is_refused_where_it_stops_being_utf8(data_fol
     assert f"(line {data[:place].count(10) + 1})" in str(error.value)
 
 
-class Silent:
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None: ...
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
-
-
 @pytest.mark.parametrize("cell", ["gru", "lstm-peephole", "mingru"])
 def test_a_few_seconds_beat_the_frequencies_of_characters(
     shakespeare: Path, tmp_path: Path, cell: str
@@ -125,7 +118,7 @@ def test_a_few_seconds_beat_the_frequencies_of_characters(
         "lr": 0.01,
     }
     folder = RunFolder(tmp_path / "run")
-    progress = KIND.start(settings, folder, Silent())
+    progress = KIND.start(settings, folder, Quiet())
     train, held_out = split(text)
     bar = unigram_nats(train, held_out)
     assert 3 < bar < 3.5

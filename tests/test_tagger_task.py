@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Call
+from reporters import Quiet
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 from comporta.data import Sentence, spans
@@ -16,8 +17,7 @@ from comporta.errors import ConfigurationError, DataError
 from comporta.tasks import load
 from comporta.tasks.tagger import KIND, TaggerTask
 from comporta.tasks.tags import Tags
-from comporta.training import Measure, Progress, RunFolder, Task
-from tests.conftest import Call
+from comporta.training import RunFolder
 
 SMALL = {"hidden": 16, "embedding": 12, "characters": 6, "lr": 0.02, "dropout": 0.1}
 PEOPLE = ["Ana", "Rui Costa", "Eva", "Ivo Reis Lima"]
@@ -63,19 +63,6 @@ def bioes(tags: list[str]) -> list[str]:
 def plain(words: list[str], tags: list[str]) -> list[str]:
     return ["NAME" if tag != "O" else "WORD" if len(word) > 2 else "SHORT"
             for word, tag in zip(words, tags, strict=True)]  # fmt: skip
-
-
-class Quiet:
-    def __init__(self, *, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
 
 
 def train(out: Path, *files: Path, **settings: object) -> RunFolder:

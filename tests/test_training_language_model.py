@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from reporters import Quiet
 from torch import Tensor
 
 from comporta import cells
@@ -18,21 +19,13 @@ from comporta.models import Sampling
 from comporta.tasks import NAMES, kind, load
 from comporta.tasks.language_model import KIND, LanguageModelTask
 from comporta.tasks.trained_language_model import TrainedLanguageModel
-from comporta.training import Measure, Progress, RunFolder, Task
+from comporta.training import RunFolder
 from comporta.training.task import Carried
 
 start, resume = KIND.start, KIND.resume
 
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 OWN = cells.Cell("own", "h = tanh(W_h @ x + U_h @ h + b_h)")
-
-
-class Silent:
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None: ...
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
 
 
 @pytest.fixture
@@ -48,7 +41,7 @@ def settings(text: Path, **changes: object) -> dict[str, object]:
 
 def trained(text: Path, **changes: object) -> TrainedLanguageModel:
     folder = RunFolder(text.parent / "run")
-    start(settings(text, **changes), folder, Silent(), overwrite=True)
+    start(settings(text, **changes), folder, Quiet(), overwrite=True)
     return load(folder.path)
 
 
@@ -91,7 +84,7 @@ def test_it_learns(text: Path, level: str) -> None:
 
 def test_a_loaded_model_is_the_best_one_and_leaves_the_generator_alone(text: Path) -> None:
     folder = RunFolder(text.parent / "run")
-    progress = start(settings(text, steps=20), folder, Silent())
+    progress = start(settings(text, steps=20), folder, Quiet())
     before = torch.get_rng_state()
     model = load(folder.path)
     assert torch.equal(torch.get_rng_state(), before)
@@ -161,12 +154,12 @@ def test_a_text_too_short_is_refused_before_anything_is_written(tmp_path: Path) 
     (tmp_path / "short.txt").write_text("abcdefghij")
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(DataError, match="its training part has 9 tokens, and a window"):
-        start(settings(tmp_path / "short.txt"), folder, Silent())
+        start(settings(tmp_path / "short.txt"), folder, Quiet())
     assert not folder.path.exists()
     # The last tenth is white space, which has no words.
     (tmp_path / "blank.txt").write_text("word " * 30 + " " * 60)
     with pytest.raises(DataError, match="its validation part has 0 tokens"):
-        start(settings(tmp_path / "blank.txt", level="word"), folder, Silent())
+        start(settings(tmp_path / "blank.txt", level="word"), folder, Quiet())
 
 
 def test_a_mistake_does_not_cost_the_model_that_is_there(text: Path) -> None:
@@ -175,18 +168,18 @@ def test_a_mistake_does_not_cost_the_model_that_is_there(text: Path) -> None:
     weights = folder.best_weights()
     for wrong in ({"files": ("/no/such/file",)}, {"lr": -1.0}, {"hiden": 3}, {"window": 10**6}):
         with pytest.raises((DataError, ConfigurationError)):
-            start(settings(text, **wrong), folder, Silent(), overwrite=True)
+            start(settings(text, **wrong), folder, Quiet(), overwrite=True)
     with pytest.raises(ConfigurationError, match="already holds a model"):
-        start(settings(text), folder, Silent())
+        start(settings(text), folder, Quiet())
     assert all(torch.equal(weights[k], v) for k, v in folder.best_weights().items())
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(text: Path) -> None:
     whole, killed = (RunFolder(text.parent / name) for name in ("whole", "killed"))
-    start(settings(text), whole, Silent())
+    start(settings(text), whole, Quiet())
     config = {k: v for k, v in whole.config().items() if k not in ("format", "texts")}
     killed.begin(config, texts=whole.texts())
-    assert resume({}, killed, Silent()).step == 6
+    assert resume({}, killed, Quiet()).step == 6
     expected, found = whole.last(), killed.last()
     assert expected is not None
     assert found is not None
@@ -197,17 +190,17 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(text: Path) -> No
 def test_resuming_with_other_settings_or_another_text_is_refused(text: Path) -> None:
     trained(text)
     folder = RunFolder(text.parent / "run")
-    assert resume({"hidden": 8}, folder, Silent()).finished
+    assert resume({"hidden": 8}, folder, Quiet()).finished
     with pytest.raises(ConfigurationError, match="hidden is 8 there, and 9 was given"):
-        resume({"hidden": 9}, folder, Silent())
+        resume({"hidden": 9}, folder, Quiet())
     with pytest.raises(ConfigurationError, match="cell is gru there, and own was given"):
-        resume({"cell": OWN}, folder, Silent())
+        resume({"cell": OWN}, folder, Quiet())
     text.write_text(TEXT + "more")
     with pytest.raises(DataError, match=r"the data has changed.*text\.txt"):
-        resume({}, folder, Silent())
+        resume({}, folder, Quiet())
     text.unlink()
     with pytest.raises(DataError, match="no such file"):
-        resume({}, folder, Silent())
+        resume({}, folder, Quiet())
 
 
 def test_settings_round_trip_as_json(text: Path) -> None:
@@ -238,4 +231,4 @@ def test_weights_of_another_model_are_refused(text: Path) -> None:
     with pytest.raises(CheckpointError, match="of another model"):
         load(folder.path)
     with pytest.raises(CheckpointError, match="of another model"):
-        resume({}, folder, Silent())
+        resume({}, folder, Quiet())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 import torch
+from reporters import Quiet
 from torch import Tensor, nn
 
 from comporta.errors import CheckpointError, TrainingError
-from comporta.training import Measure, Progress, Run, RunFolder, StepLoss, Task, TrainingOptions
+from comporta.training import Measure, Progress, Run, RunFolder, StepLoss, TrainingOptions
 from comporta.training.budget import Budget
 from comporta.training.task import Carried
 
@@ -67,21 +67,6 @@ class SlopeTask:
         return {}
 
 
-class Log:
-    def __init__(self, *, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.steps: list[float] = []
-
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        self.steps.append(loss)
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
-
-
 def new_folder(path: Path) -> RunFolder:
     folder = RunFolder(path)
     folder.begin({}, texts={})
@@ -105,12 +90,12 @@ def test_interrupted_at_every_step_the_bits_are_the_same(tmp_path: Path, optimiz
         steps=11, optimizer=optimizer, lr=0.1, warmup=3, patience=9, validate_every=3
     )
     whole = new_folder(tmp_path / "whole")
-    Run(SlopeTask(), options, whole).train(Log())
+    Run(SlopeTask(), options, whole).train(Quiet())
     broken = new_folder(tmp_path / "broken")
     for step in range(1, 11):
-        progress = Run(SlopeTask(), options, broken).train(Log(stop_at=step))
+        progress = Run(SlopeTask(), options, broken).train(Quiet(stop_at=step))
         assert (progress.step, progress.finished) == (step, False)
-    assert Run(SlopeTask(), options, broken).train(Log()).finished
+    assert Run(SlopeTask(), options, broken).train(Quiet()).finished
     assert_same_bits(final(broken), final(whole))
     assert_same_bits(broken.best_weights(), whole.best_weights())
     timeless = [
@@ -122,15 +107,15 @@ def test_interrupted_at_every_step_the_bits_are_the_same(tmp_path: Path, optimiz
 
 def test_the_state_is_carried_within_an_epoch_and_blank_at_its_beginning(tmp_path: Path) -> None:
     task = SlopeTask()
-    Run(task, TrainingOptions(steps=10), new_folder(tmp_path)).train(Log())
+    Run(task, TrainingOptions(steps=10), new_folder(tmp_path)).train(Quiet())
     assert task.carried == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     folder = new_folder(tmp_path)
-    Run(SlopeTask(), TrainingOptions(steps=3), folder).train(Log())
+    Run(SlopeTask(), TrainingOptions(steps=3), folder).train(Quiet())
     task = SlopeTask()
-    assert Run(task, TrainingOptions(steps=3), folder).train(Log()).finished
+    assert Run(task, TrainingOptions(steps=3), folder).train(Quiet()).finished
     assert task.updates == 0
 
 
@@ -148,7 +133,7 @@ def test_clipping_by_value_then_by_norm(tmp_path: Path, norm: float, value: floa
     if norm and gradient.norm() > norm:
         gradient = gradient * norm / gradient.norm()
     folder = new_folder(tmp_path)
-    Run(SlopeTask(), options, folder).train(Log())
+    Run(SlopeTask(), options, folder).train(Quiet())
     torch.testing.assert_close(final(folder)["weight"], weight - gradient, atol=1e-5, rtol=1e-5)
 
 
@@ -159,7 +144,7 @@ def test_the_best_is_the_lowest_validation_and_patience_ends_the_run(tmp_path: P
     options = TrainingOptions(
         steps=400, optimizer="sgd", lr=0.06, schedule="constant", validate_every=1, patience=5
     )
-    progress = Run(task, options, folder).train(Log())
+    progress = Run(task, options, folder).train(Quiet())
     assert progress.finished
     assert progress.step < 400
     assert progress.best is not None
@@ -173,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
     folder = new_folder(tmp_path)
     options = TrainingOptions(steps=20, validate_every=3)
     with pytest.raises(TrainingError) as error:
-        Run(SlopeTask(spoil=8), options, folder).train(Log())
+        Run(SlopeTask(spoil=8), options, folder).train(Quiet())
     for words in ("step 8", "loss is inf", "norm of its gradient", "lower --lr", "--clip-norm"):
         assert words in str(error.value)
     last = folder.last()
@@ -185,14 +170,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
     folder = new_folder(tmp_path)
     with pytest.raises(TrainingError, match="norm of its gradient inf"):
-        Run(SlopeTask(scale=1e37), TrainingOptions(steps=20), folder).train(Log())
+        Run(SlopeTask(scale=1e37), TrainingOptions(steps=20), folder).train(Quiet())
     assert folder.last() is None
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = new_folder(tmp_path)
     options = TrainingOptions(steps=1)
-    Run(SlopeTask(), options, folder).train(Log())
+    Run(SlopeTask(), options, folder).train(Quiet())
 
     class Other(SlopeTask):
         def build(self) -> nn.Module:
@@ -208,7 +193,7 @@ def test_a_checkpoint_is_due_after_some_time(
     monkeypatch.setattr("comporta.training.loop.SAVE_SECONDS", -1.0)
     folder = new_folder(tmp_path)
     with pytest.raises(TrainingError):
-        Run(SlopeTask(spoil=8), TrainingOptions(steps=20, validate_every=20), folder).train(Log())
+        Run(SlopeTask(spoil=8), TrainingOptions(steps=20, validate_every=20), folder).train(Quiet())
     last = folder.last()
     assert last is not None
     assert last.progress["step"] == 7
@@ -228,12 +213,12 @@ def test_minutes_fix_the_number_of_steps_once(
 
     folder = new_folder(tmp_path)
     options = TrainingOptions(minutes=0.5)
-    progress = Run(Ticking(), options, folder).train(Log(stop_at=50))
+    progress = Run(Ticking(), options, folder).train(Quiet(stop_at=50))
     assert progress.total is not None
     assert abs(progress.total - 300) <= 2
     again = Run(Ticking(), options, folder)
     assert again.progress.total == progress.total
-    assert again.train(Log()).step == progress.total
+    assert again.train(Quiet()).step == progress.total
 
 
 def test_the_time_of_validations_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +236,7 @@ def test_the_time_of_validations_is_set_aside(monkeypatch: pytest.MonkeyPatch) -
 
 def test_progress_is_all_in_the_checkpoint(tmp_path: Path) -> None:
     folder = new_folder(tmp_path)
-    progress = Run(SlopeTask(), TrainingOptions(steps=3), folder).train(Log())
+    progress = Run(SlopeTask(), TrainingOptions(steps=3), folder).train(Quiet())
     last = folder.last()
     assert last is not None
     assert set(last.progress) == {field.name for field in fields(Progress)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import Call
+from reporters import Quiet
 
 from benchmarks.tasks.fsdd_strings import write_strings
 from comporta.data import read_audio
@@ -18,8 +19,7 @@ from comporta.errors import ConfigurationError, DataError
 from comporta.models.ctc import prefix_beam
 from comporta.tasks import kind, load
 from comporta.tasks.trained_transcriber import TrainedTranscriber
-from comporta.training import Measure, Progress, RunFolder, Task
-from tests.conftest import Call
+from comporta.training import RunFolder
 
 RATE = 8000
 TONES = {"a": 400.0, "b": 800.0, "c": 1600.0, " ": 2800.0}
@@ -48,23 +48,6 @@ def write(folder: Path, texts: Sequence[str], name: str = "all.tsv", seed: int =
     return folder / name
 
 
-class Log:
-    """Notes each loss; stops once at a step."""
-
-    def __init__(self, *, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.report: dict[str, object] = {}
-
-    def began(self, progress: Progress, task: Task) -> None:
-        self.report = dict(task.report)  # type: ignore[attr-defined]
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
-
-
 SETTINGS: dict[str, object] = {
     "hidden": 24, "layers": 1, "dropout": 0.0, "stack": 2, "batch_size": 12, "lr": 0.02,
 }  # fmt: skip
@@ -79,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder, ["cc ba", "a bca", "b"], "test.tsv", seed=200)
     files = {"files": (str(train),), "validation": str(validation)}
     options = {"epochs": 50, "validate_every": 50}
-    log = Log()
+    log = Quiet()
     kind("transcriber").start(SETTINGS | files | options, RunFolder(folder / "run"), log)
     assert log.report["training recordings"] == 36
     assert log.report["samples a second"] == RATE
@@ -160,7 +143,7 @@ def test_what_a_stream_has_written_never_changes(tmp_path: Path, level: str, tex
     train.write_text(train.read_text().replace("a" * 9, text))
     size = 256 if level == "bpe" else None
     settings = SETTINGS | {"level": level, "vocab_size": size, "files": (str(train),), "steps": 1}
-    kind("transcriber").start(settings, RunFolder(tmp_path / "run"), Log())
+    kind("transcriber").start(settings, RunFolder(tmp_path / "run"), Quiet())
     model = load(tmp_path / "run")
     tokens = model.vocabulary.encode(text).ids.tolist()
     stream, whole = model.stream(), model.vocabulary.decode(tokens)
@@ -201,9 +184,9 @@ def test_a_run_interrupted_and_resumed_has_the_same_bits(folder: Path, tmp_path:
     settings |= {"dropout": 0.3, "level": "word", "validate_every": 2, "batch_size": 1}
     whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
     transcriber = kind("transcriber")
-    assert transcriber.start(settings, whole, Log()).finished
-    assert not transcriber.start(settings, broken, Log(stop_at=1)).finished
-    assert transcriber.resume({}, broken, Log()).finished
+    assert transcriber.start(settings, whole, Quiet()).finished
+    assert not transcriber.start(settings, broken, Quiet(stop_at=1)).finished
+    assert transcriber.resume({}, broken, Quiet()).finished
     last, expected = broken.last(), whole.last()
     assert last is not None
     assert expected is not None
@@ -212,7 +195,7 @@ def test_a_run_interrupted_and_resumed_has_the_same_bits(folder: Path, tmp_path:
         assert torch.equal(last.model[name], value), name
     (folder / "test.tsv").write_text((folder / "test.tsv").read_text().replace("cc ba", "cc bb"))
     with pytest.raises(DataError, match="the data has changed"):
-        transcriber.resume({}, broken, Log())
+        transcriber.resume({}, broken, Quiet())
     (folder / "test.tsv").write_text((folder / "test.tsv").read_text().replace("cc bb", "cc ba"))
 
 
@@ -326,7 +309,7 @@ def test_what_does_not_fit_together_is_refused(
 
 def test_two_directions_learn_and_cannot_stream(folder: Path, tmp_path: Path) -> None:
     settings = SETTINGS | {"files": (str(folder / "test.tsv"),), "steps": 1, "bidirectional": True}
-    kind("transcriber").start(settings, RunFolder(tmp_path / "run"), Log())
+    kind("transcriber").start(settings, RunFolder(tmp_path / "run"), Quiet())
     model = load(tmp_path / "run")
     assert len(model.predict([folder / "test.tsv0.wav"])) == 1
     with pytest.raises(ConfigurationError, match="needs the whole recording"):
@@ -344,7 +327,7 @@ def test_strings_of_spoken_digits(data_folder: Path, tmp_path: Path) -> None:
     settings |= {"stack": 6, "batch_size": 8, "hidden": 48, "bidirectional": True, "epochs": 20}
     folder = RunFolder(tmp_path / "run")
     progress = kind("transcriber").start(
-        settings | {"lr": 0.01, "validate_every": 80}, folder, Log()
+        settings | {"lr": 0.01, "validate_every": 80}, folder, Quiet()
     )
     assert progress.best is not None
     assert progress.best.figures["wer"] < 0.85

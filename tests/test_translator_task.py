@@ -7,12 +7,13 @@ import itertools
 import json
 import random
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Call
+from reporters import Quiet
 
 import comporta
 from comporta.errors import ConfigurationError, DataError
@@ -20,30 +21,13 @@ from comporta.models import Translator
 from comporta.tasks.trained_translator import TrainedTranslator
 from comporta.tasks.translator import KIND, TranslatorTask
 from comporta.tasks.translator_data import Side
-from comporta.training import Progress, RunFolder
-from comporta.training.task import Measure, Task
-from tests.conftest import Call
+from comporta.training import RunFolder
 
 
 def reversals() -> list[str]:
     words = ["".join(x) for n in (1, 2, 3, 4) for x in itertools.product("abcde", repeat=n)]
     random.Random(0).shuffle(words)
     return [f"{word}\t{word[::-1]}\n" for word in words]
-
-
-class Quiet:
-    """Reports nothing; interrupts the run at a step."""
-
-    def __init__(self, *, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-
-    def began(self, progress: Progress, task: Task) -> None: ...
-
-    def stepped(self, progress: Progress, loss: float, count: int) -> None:
-        if progress.step == self.stop_at:
-            signal.raise_signal(signal.SIGINT)
-
-    def validated(self, progress: Progress, measure: Measure) -> None: ...
 
 
 @pytest.fixture(scope="module")

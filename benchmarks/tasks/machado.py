@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ RECIPES = {
 }
 
 
-def run(data: Path) -> list[Result]:
+def run(data: Path) -> Iterator[Result]:
     """Train on eight novels, whose last tenth chooses the checkpoint; measure on the ninth."""
     novels = sorted((data / "machado").glob("*.txt"))
     training = [path for path in novels if path.name != HELD_OUT]
-    return [compare(level, training, data / "machado" / HELD_OUT) for level in RECIPES]
+    return (compare(level, training, data / "machado" / HELD_OUT) for level in RECIPES)
 
 
 def compare(level: str, training: list[Path], held_out: Path) -> Result:
