@@ -101,9 +101,7 @@ class TrainedTagger:
     def read_inputs(self, path: Path) -> list[Sequence[str]]:
         """The sentences of a file with a line a word and no tags, or with tags that are ignored."""
         data = self.recipe.data
-        sentences = read_words(
-            path, separator=data.between, word=data.word, encoding=data.encoding
-        )
+        sentences = read_words(path, separator=data.between, word=data.word, encoding=data.encoding)
         return [sentence.words for sentence in sentences]
 
     def evaluate_files(self, paths: list[Path]) -> dict[str, float]:
