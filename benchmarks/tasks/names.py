@@ -10,7 +10,10 @@ from benchmarks.folds import Row, groups, write_rows
 from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of, train_and_evaluate
 from comporta.data import read_labelled
 
-RECIPE = "--level char --hidden 128 --embedding 64 --dropout 0.3 --epochs 12"
+RECIPE = (
+    "--level char --hidden 128 --embedding 64 --pooling last --dropout 0.4 --batch-size 64 "
+    "--epochs 12"
+)
 
 
 def run(data: Path) -> list[Result]:

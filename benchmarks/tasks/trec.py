@@ -6,7 +6,10 @@ from pathlib import Path
 
 from benchmarks.tasks.result import Commands, Result, parameters_of, train_and_evaluate
 
-RECIPE = "--encoding latin-1 --hidden 128 --embedding 128 --dropout 0.5 --epochs 8"
+RECIPE = (
+    "--encoding latin-1 --lower --vocab-size 3000 --hidden 100 --embedding 100 --pooling attention "
+    "--dropout 0.6 --weight-decay 0.1 --epochs 8"
+)
 
 
 def run(data: Path) -> list[Result]:
