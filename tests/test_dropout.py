@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from comporta.errors import ConfigurationError, ShapeError
-from comporta.nn.dropout import LockedDropout, TokenDropout
+from comporta.nn.dropout import LockedDropout
 
 
 def test_locked_dropout_drops_a_feature_at_all_steps_or_none() -> None:
@@ -21,23 +21,10 @@ def test_locked_dropout_drops_a_feature_at_all_steps_or_none() -> None:
     assert rates.mean(1).std() > 0, "rows have masks of their own"
 
 
-def test_token_dropout_drops_tokens_one_by_one() -> None:
-    tokens = torch.randint(1, 9, (100, 100))
-    found = TokenDropout(0.2, index=0)(tokens)
-    dropped = found == 0
-    assert (found[~dropped] == tokens[~dropped]).all()
-    assert float(dropped.float().mean()) == pytest.approx(0.2, abs=0.02)
-    # Neighbours are dropped independently.
-    both = (dropped[:, 1:] & dropped[:, :-1]).float().mean()
-    assert float(both) == pytest.approx(0.04, abs=0.01)
-
-
 def test_nothing_is_dropped_in_evaluation_or_with_probability_zero() -> None:
-    x, tokens = torch.randn(2, 3, 4), torch.tensor([[1, 2]])
+    x = torch.randn(2, 3, 4)
     assert LockedDropout(0.9).eval()(x) is x
     assert LockedDropout(0.0)(x) is x
-    assert TokenDropout(0.9, index=0).eval()(tokens) is tokens
-    assert TokenDropout(0.0, index=0)(tokens) is tokens
 
 
 def test_gradients_of_locked_dropout_are_those_of_its_mask() -> None:
@@ -51,6 +38,6 @@ def test_refusals() -> None:
     with pytest.raises(ConfigurationError, match=r"dropout is 1\.0"):
         LockedDropout(1.0)
     with pytest.raises(ConfigurationError, match=r"dropout is -0\.1"):
-        TokenDropout(-0.1, index=0)
+        LockedDropout(-0.1)
     with pytest.raises(ShapeError, match=r"expected \(B, T, D\)"):
         LockedDropout(0.5)(torch.zeros(2, 3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from comporta.data.lines import bad_line, read_lines
+from comporta.data.lines import bad_line, parse_object, read_lines
 from comporta.errors import DataError, nearest
 
 VECTOR = "vector"
@@ -77,24 +76,6 @@ def read_captions(
         yield Caption(words.strip(), vector, line, path)
     if size is None:
         raise DataError(f"{path} has no captions; give a file with one or more")
-
-
-def parse_object(path: Path, line: int, content: str) -> dict[str, object]:
-    """The JSON object that a line is.
-
-    Raises:
-        DataError: it is none.
-
-    >>> parse_object(Path("a.jsonl"), 1, '{"text": "a dog"}')
-    {'text': 'a dog'}
-    """
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise bad_line(path, line, 'not one JSON object; write lines like {"text": "..."}')
-    return found
 
 
 def _vector(path: Path, line: int, values: object) -> NDArray[np.float32]:

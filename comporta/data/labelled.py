@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from comporta.data.lines import LONGEST_LINE, bad_line, read_lines
+from comporta.data.lines import LONGEST_LINE, bad_line, parse_object, read_lines
 from comporta.errors import ConfigurationError, DataError, nearest
 
 Column: TypeAlias = int | str
@@ -192,12 +192,7 @@ def _objects(path: Path, fields: Fields, encoding: str) -> Iterator[Row]:
     for line, text in read_lines(path, encoding=encoding):
         if not text.strip():
             continue
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise bad_line(path, line, 'not one JSON object; write lines like {"text": "..."}')
+        found = parse_object(path, line, text)
         yield line, [_value(path, line, found, kind, fields[kind]) for kind in fields]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +124,24 @@ def read_lines(
             yield number, text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text
     if number == 0:
         raise nothing_in(path)
+
+
+def parse_object(path: Path, line: int, content: str) -> dict[str, object]:
+    """The JSON object that a line is.
+
+    Raises:
+        DataError: it is none.
+
+    >>> parse_object(Path("a.jsonl"), 1, '{"text": "a dog"}')
+    {'text': 'a dog'}
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise bad_line(path, line, 'not one JSON object; write lines like {"text": "..."}')
+    return found
 
 
 def _check_encoding(encoding: str) -> None:

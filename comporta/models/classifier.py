@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from comporta.cells import Cell, get
 from comporta.models.checks import check_choice, check_rates, check_sizes
-from comporta.nn import AttentionPooling, Recurrent, pooling, spread_memory
+from comporta.models.layers import layers_over
+from comporta.nn import AttentionPooling, pooling, spread_memory
 
 POOLINGS = ("last", "mean", "max", "attention")
 OUTPUTS = ("softmax", "sigmoid", "score")
@@ -82,14 +83,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         self.inputs = inputs
-        self.recurrent = Recurrent(
-            config.cell,
-            inputs.size,  # type: ignore[arg-type]
-            config.hidden,
-            num_layers=config.layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        self.recurrent = layers_over(inputs, config)
         if config.memory is not None:
             spread_memory(self.recurrent, config.memory)
         width = config.hidden * (2 if config.bidirectional else 1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from comporta.cells import Cell, get
 from comporta.errors import ConfigurationError
 from comporta.models.checks import check_choice, check_rates, check_sizes
-from comporta.nn import CRF, LockedDropout, Recurrent
+from comporta.models.layers import layers_over
+from comporta.nn import CRF, LockedDropout
 from comporta.nn.lengths import inside
 
 OUTPUTS = ("softmax", "crf", "sigmoid")
@@ -109,14 +110,7 @@ class Tagger(nn.Module):
         super().__init__()
         self.config, self.answer = config, output
         self.inputs = inputs
-        self.recurrent = Recurrent(
-            config.cell,
-            inputs.size,  # type: ignore[arg-type]
-            config.hidden,
-            num_layers=config.layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        self.recurrent = layers_over(inputs, config)
         self.dropout = LockedDropout(config.dropout)
         width = config.hidden * (2 if config.bidirectional else 1)
         self.output = nn.Linear(width, tags)

@@ -12,7 +12,8 @@ from comporta.cells import Cell, get
 from comporta.errors import ConfigurationError
 from comporta.models.checks import check_rates, check_sizes
 from comporta.models.language_model import LanguageModel
-from comporta.nn import LockedDropout, Recurrent, State
+from comporta.models.layers import layers_over
+from comporta.nn import LockedDropout, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +73,7 @@ class Transcriber(nn.Module):
         self.inputs = inputs
         self.blank = vocabulary
         self.dropout = LockedDropout(config.dropout)
-        self.recurrent = Recurrent(
-            config.cell,
-            inputs.size,  # type: ignore[arg-type]
-            config.hidden,
-            num_layers=config.layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        self.recurrent = layers_over(inputs, config)
         width = config.hidden * (2 if config.bidirectional else 1)
         self.output = nn.Linear(width, vocabulary + 1)
 

@@ -4,7 +4,7 @@ from comporta.nn.attention import Attention, AttentionPooling, Memory
 from comporta.nn.chrono import spread_memory
 from comporta.nn.crf import CRF
 from comporta.nn.drop_in import GRU, LSTM, RNN
-from comporta.nn.dropout import LockedDropout, TokenDropout
+from comporta.nn.dropout import LockedDropout
 from comporta.nn.explanation import explain
 from comporta.nn.recurrent import Recurrent
 from comporta.nn.state import State, detach
@@ -20,7 +20,6 @@ __all__ = [
     "Memory",
     "Recurrent",
     "State",
-    "TokenDropout",
     "detach",
     "explain",
     "spread_memory",

@@ -1,8 +1,7 @@
-"""Dropout for sequences: whole rows of values, and whole tokens."""
+"""Dropout for sequences: one mask for a whole row."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from comporta.errors import ConfigurationError, ShapeError
@@ -45,43 +44,6 @@ class LockedDropout(nn.Module):
     def extra_repr(self) -> str:
         """The probability, for printing."""
         return f"p={self.p}"
-
-
-class TokenDropout(nn.Module):
-    """Dropout of whole tokens: each is another, such as the unknown one, with probability p.
-
-    Where that other has the zero vector in the embedding (`padding_idx` of `torch.nn.Embedding`)
-    whole vectors are dropped. Nothing is scaled up.
-
-    Source: Gal & Ghahramani 2016, arXiv:1512.05287, who drop every occurrence of a word in a
-    sequence together; here, as in Bowman et al. 2016, arXiv:1511.06349, each occurrence alone.
-
-    Args:
-        p: probability that a token is dropped, in training.
-        index: the token that takes its place.
-
-    Raises:
-        ConfigurationError: p is not in [0, 1).
-
-    >>> TokenDropout(0.5, index=0).eval()(torch.tensor([[3, 4]]))
-    tensor([[3, 4]])
-    """
-
-    def __init__(self, p: float, *, index: int) -> None:
-        super().__init__()
-        self.p = _check(p)
-        self.index = index
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Drop tokens, int64 of any shape; in evaluation they are themselves."""
-        if not self.training or not self.p:
-            return tokens
-        dropped = torch.rand(tokens.shape, device=tokens.device) < self.p
-        return tokens.masked_fill(dropped, self.index)
-
-    def extra_repr(self) -> str:
-        """The probability and the token, for printing."""
-        return f"p={self.p}, index={self.index}"
 
 
 def _check(p: float) -> float:

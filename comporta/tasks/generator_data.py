@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from comporta.data import read_labelled, read_rolls, read_unlabelled
-from comporta.data.captions import VECTOR, parse_object, read_captions
-from comporta.data.lines import read_lines
+from comporta.data.captions import VECTOR, read_captions
+from comporta.data.lines import parse_object, read_lines
 from comporta.data.music import MIDI_FILES
 from comporta.errors import ConfigurationError
 from comporta.models.checks import check_choice, check_rates, check_sizes

@@ -7,6 +7,7 @@ Each has the interface of `comporta.tasks.inputs.Inputs`. They are stored as the
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ S = TypeVar("S", bound="_Scaled[Any]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scaled(Generic[X]):
+class _Scaled(ABC, Generic[X]):
     """Steps of numbers, each channel brought to mean 0 and deviation 1 by the model.
 
     Args:
@@ -45,9 +46,9 @@ class _Scaled(Generic[X]):
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
 
+    @abstractmethod
     def encode(self, example: X) -> NDArray[np.generic]:
         """An example as (T, D) float32."""
-        raise NotImplementedError
 
     def store(self, examples: Iterable[X]) -> Ragged:
         """Examples on disk."""
