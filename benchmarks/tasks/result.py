@@ -21,8 +21,9 @@ RUNS = Path("runs") / "results"
 
 _HEAD = """# Results
 
-Each row is one run of `make results TASK=NAME`, which writes this page. Time is training time,
-validation included. A floor is what is reached without a recurrent model. The commands are those
+Each row is one run of `make results TASK=NAME` on the day named, which writes this page; remarks
+say where it was not quite so. Time is training time, validation included, here on cores that other
+programs shared. A floor is what is reached without a recurrent model. The commands are those
 that were run, their data by its file names.
 
 | task | data | ours | bar | floor | published | parameters | time |
@@ -47,6 +48,7 @@ class Result:
         seconds: of training.
         commands: what was run.
         figures: everything that was measured.
+        remark: what a reader has to know of how it came about.
     """
 
     task: str
@@ -61,6 +63,7 @@ class Result:
     seconds: float = 0.0
     commands: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
     def keep(self) -> None:
         """Write it beside the others, with the machine and the day."""
@@ -88,7 +91,9 @@ def write_results() -> None:
         )
         rows.append("| " + " | ".join(cells) + " |")
         commands = "\n".join(f"    {command}" for command in found["commands"])
-        details.append(f"## {found['task']}\n\n{found['date']}; {found['machine']}\n\n{commands}\n")
+        remark = f"{found['remark']}\n\n" if found.get("remark") else ""
+        head = f"## {found['task']}\n\n{found['date']}; {found['machine']}"
+        details.append(f"{head}\n\n{remark}{commands}\n")
     PAGE.write_text(_HEAD + "\n".join(rows) + "\n\n" + "\n".join(details), encoding="utf-8")
 
 
