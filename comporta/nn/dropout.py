@@ -20,6 +20,7 @@ class LockedDropout(nn.Module):
     Raises:
         ConfigurationError: p is not in [0, 1).
 
+    >>> import torch
     >>> y = LockedDropout(0.5)(torch.ones(1, 3, 4))
     >>> bool((y == y[:, :1]).all())
     True
