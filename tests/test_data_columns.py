@@ -136,9 +136,9 @@ def test_columns_by_spaces_tabs_or_a_separator(tmp_path: Path) -> None:
     path = write(
         tmp_path, "-DOCSTART- -X- O\r\n\r\nSão  NNP\tB-X \r\n# \xa0 O\r\n \t\r\n\n\x85 , O"
     )
-    assert [(s.words, s.tags, s.line) for s in read_columns(path)] == [
-        (("São", "#"), ("B-X", "O"), 3),
-        (("\x85",), ("O",), 7),
+    assert [(s.words, s.tags, s.lines) for s in read_columns(path)] == [
+        (("São", "#"), ("B-X", "O"), (3, 4)),
+        (("\x85",), ("O",), (7,)),
     ]
     assert [s.tags for s in read_columns(path, tag=1)] == [("NNP", "\xa0"), (",",)]
     path = write(tmp_path, "New York;B-X\nis;O\n")
@@ -147,9 +147,9 @@ def test_columns_by_spaces_tabs_or_a_separator(tmp_path: Path) -> None:
 
 def test_comments_stand_between_sentences_and_are_no_words(tmp_path: Path) -> None:
     path = write(tmp_path, "# a comment on all\n\nAna B-X\n\n# 1 of 2\n# O\n# x\nO O\n")
-    assert [(s.words, s.line) for s in read_columns(path)] == [
-        (("Ana",), 3),
-        (("#", "#", "O"), 6),
+    assert [(s.words, s.lines) for s in read_columns(path)] == [
+        (("Ana",), (3,)),
+        (("#", "#", "O"), (6, 7, 8)),
     ]
 
 
@@ -160,14 +160,14 @@ def test_conllu(tmp_path: Path) -> None:
     (sentence,) = read_columns(write(tmp_path, "\n".join(lines)), separator="\t", word=1, tag=3)
     assert sentence.words == ("Vou", "a", "o o")
     assert sentence.tags == ("VERB", "ADP", "DET")
-    assert sentence.line == 2
+    assert sentence.lines == (2, 4, 5)
 
 
 def test_words_alone(tmp_path: Path) -> None:
     path = write(tmp_path, "Ana\nri\n\n\nSim\n")
-    assert [(s.words, s.tags, s.line) for s in read_words(path)] == [
-        (("Ana", "ri"), (), 1),
-        (("Sim",), (), 5),
+    assert [(s.words, s.tags, s.lines) for s in read_words(path)] == [
+        (("Ana", "ri"), (), (1, 2)),
+        (("Sim",), (), (5,)),
     ]
     path = write(tmp_path, "Ana B-X\nri O\n")
     assert [s.words for s in read_words(path)] == [("Ana", "ri")]

@@ -244,6 +244,7 @@ def test_vectors_are_where_training_begins(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("Sr O\nAna B-PER\nem O\nLua B-MOON\n", r"bad.conll, line 4: the tag 'B-MOON' of 'Lua'"),
+        ("Sr O\n-DOCSTART- O\nLua B-MOON\n", r"bad.conll, line 3: the tag 'B-MOON'"),
         ("Sr O\n\nAna E-PER\n", r"bad.conll, line 3: the tag 'E-PER' is not of the scheme bio"),
         ("Sr O\nAna\n", r"bad.conll, line 2: 1 columns, while line 1 has 2"),
         ("\n\n", r"bad.conll has no words"),

@@ -35,15 +35,15 @@ class Sentence:
     Args:
         words: T words.
         tags: T tags, or none where the file was read for its words alone.
-        line: where in its file the sentence begins.
+        lines: T lines of its file, where each word stands.
 
-    >>> Sentence(("Ana", "ri"), ("B-PER", "O"), 1).tags
+    >>> Sentence(("Ana", "ri"), ("B-PER", "O"), (1, 2)).tags
     ('B-PER', 'O')
     """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
-    line: int
+    lines: tuple[int, ...]
 
 
 def read_columns(
@@ -78,13 +78,13 @@ def read_columns(
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "a.conll"
     >>> _ = file.write_text("Ana B-PER\nri O\n\nSim O\n")
-    >>> [(s.words, s.tags, s.line) for s in read_columns(file)]
-    [(('Ana', 'ri'), ('B-PER', 'O'), 1), (('Sim',), ('O',), 4)]
+    >>> [(s.words, s.tags, s.lines) for s in read_columns(file)]
+    [(('Ana', 'ri'), ('B-PER', 'O'), (1, 2)), (('Sim',), ('O',), (4,))]
     """
     for rows in _sentences(path, separator, encoding):
         words = tuple(_cell(path, row, word, "word") for row in rows)
         tags = tuple(_cell(path, row, tag, "tag") for row in rows)
-        yield Sentence(words, tags, rows[0][0])
+        yield Sentence(words, tags, tuple(line for line, _ in rows))
 
 
 def read_words(
@@ -96,11 +96,11 @@ def read_words(
     >>> file = Path(tempfile.mkdtemp()) / "a.txt"
     >>> _ = file.write_text("Ana\nri\n")
     >>> list(read_words(file))
-    [Sentence(words=('Ana', 'ri'), tags=(), line=1)]
+    [Sentence(words=('Ana', 'ri'), tags=(), lines=(1, 2))]
     """
     for rows in _sentences(path, separator, encoding):
         words = tuple(_cell(path, row, word, "word") for row in rows)
-        yield Sentence(words, (), rows[0][0])
+        yield Sentence(words, (), tuple(line for line, _ in rows))
 
 
 def _sentences(path: str | Path, separator: str | None, encoding: str) -> Iterator[list[Row]]:

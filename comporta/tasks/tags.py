@@ -80,13 +80,13 @@ class Tags:
         try:
             tags = to_bio(sentence.tags, self.scheme)
         except DataError as error:
-            raise bad_line(path, sentence.line, str(error)) from None
+            raise bad_line(path, sentence.lines[0], str(error)) from None
         for place, tag in enumerate(tags):
             for name in _labels(tag) if self.output == "sigmoid" else [tag]:
                 if name not in self.names:
                     raise bad_line(
                         path,
-                        sentence.line + place,
+                        sentence.lines[place],
                         f"the tag {name!r} of {sentence.words[place]!r} is not among those of the "
                         f"training data{nearest(name, self.names)}",
                     )
