@@ -57,8 +57,8 @@ class Trained(Protocol):
     def model(self) -> nn.Module:
         """The module."""
 
-    def evaluate_files(self, paths: list[Path]) -> dict[str, float]:
-        """Figures of the model on files it has not seen, by name."""
+    def evaluate_files(self, paths: list[Path]) -> Mapping[str, float | str]:
+        """Figures of the model on files it has not seen, by name, and how they are counted."""
 
 
 T = TypeVar("T", bound=Trained)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -193,7 +192,7 @@ class TrainedTranslator:
             return [pair.source for pair in read_pairs(path, encoding=encoding)]
         return [text.strip() for _, text in read_lines(path, encoding=encoding)]
 
-    def evaluate_files(self, paths: list[Path]) -> dict[str, Any]:
+    def evaluate_files(self, paths: list[Path]) -> dict[str, float | str]:
         """BLEU, chrF and exact match on pairs, with what sacrebleu calls its signatures.
 
         Raises:
