@@ -175,6 +175,10 @@ def test_a_language_model_decides_where_two_texts_may_be_heard(
     assert model.predict([wav], language_model=language, weight=4.0)[0].text == other
     arguments = ["--language-model", advisor, "--weight", 4, "--bonus", 0.1, "--beam", 9]
     assert call("predict", run, wav, *arguments)[:2] == (0, f"{other}\n")
+    (tmp_path / "test.tsv").write_text(f"a.wav\t{other}\n")
+    assert model.evaluate_files([tmp_path / "test.tsv"])["wer"] > 0
+    status, out, _ = call("evaluate", run, tmp_path / "test.tsv", *arguments, "--json")
+    assert (status, json.loads(out)["wer"]) == (0, 0)
     status, _, err = call("predict", advisor, "a", "--beam", 3)
     assert (status, "predicts nothing" in err) == (2, True)
 
@@ -298,9 +302,10 @@ def test_what_does_not_fit_together_is_refused(
     (tmp_path / "two.txt").write_text("x a b\ny c d\nx a\ny d\n" * 3)
     other = tmp_path / "classifier"
     assert call("train", "classifier", tmp_path / "two.txt", "--steps", 1, "--out", other)[0] == 0
-    status, _, err = call("predict", other, "a", "--language-model", advisor)
-    assert status == 2
-    assert "--language-model is of no use to the model" in " ".join(err.split())
+    for command, what in (("predict", "a"), ("evaluate", tmp_path / "two.txt")):
+        status, _, err = call(command, other, what, "--language-model", advisor)
+        assert status == 2
+        assert "--language-model is of no use to the model" in " ".join(err.split())
     with pytest.raises(ConfigurationError, match="width is 0"):
         model.predict([folder / "test.tsv0.wav"], beam=0)
     with pytest.raises(ConfigurationError, match="no files to train on"):

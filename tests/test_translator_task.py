@@ -80,6 +80,8 @@ def test_it_learns_to_reverse_and_predicts_what_is_evaluated(folder: Path, call:
     assert figures["chrf"] == CHRF().corpus_score(found, [targets]).score
     assert figures["pairs"] == len(targets)
     assert "tok:13a" in figures["bleu_signature"]
+    status, _, err = call("evaluate", folder / "model", folder / "test.tsv", "--beam", 0)
+    assert (status, "width is 0" in " ".join(err.split())) == (2, True)
 
     _, out, _ = call("predict", folder / "model", "--file", folder / "test.tsv")
     assert out.splitlines() == found

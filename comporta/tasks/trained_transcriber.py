@@ -132,11 +132,27 @@ class TrainedTranscriber:
             return [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in AUDIO_FILES]
         return [str(utterance.audio) for utterance in read_transcripts(path)]
 
-    def evaluate_files(self, paths: list[Path]) -> dict[str, float]:
+    def evaluate_files(
+        self,
+        paths: list[Path],
+        *,
+        beam: int | None = None,
+        language_model: TrainedLanguageModel | None = None,
+        weight: float = 0.5,
+        bonus: float = 0.0,
+    ) -> dict[str, float]:
         """Word and character errors on recordings with transcripts; what is unknown is logged.
+
+        Args:
+            paths: as in training.
+            beam: this and the others as `predict` takes them.
+            language_model: see there.
+            weight: see there.
+            bonus: see there.
 
         Raises:
             DataError: a file that cannot be read.
+            ConfigurationError: as `predict`.
         """
         utterances = read_utterances(paths)
         texts = [utterance.text for utterance in utterances]
@@ -145,7 +161,13 @@ class TrainedTranscriber:
             unknown.update(self.vocabulary.encode(text).unknown)
         if unknown:
             _log.warning(unknown_note(unknown, "the transcripts"))
-        found = self.predict([utterance.audio for utterance in utterances])
+        found = self.predict(
+            [utterance.audio for utterance in utterances],
+            beam=beam,
+            language_model=language_model,
+            weight=weight,
+            bonus=bonus,
+        )
         return transcription_figures([transcript.text for transcript in found], texts)
 
     def _search(

@@ -192,15 +192,23 @@ class TrainedTranslator:
             return [pair.source for pair in read_pairs(path, encoding=encoding)]
         return [text.strip() for _, text in read_lines(path, encoding=encoding)]
 
-    def evaluate_files(self, paths: list[Path]) -> dict[str, float | str]:
+    def evaluate_files(
+        self, paths: list[Path], *, beam: int | None = None
+    ) -> dict[str, float | str]:
         """BLEU, chrF and exact match on pairs, with what sacrebleu calls its signatures.
+
+        Args:
+            paths: as in training.
+            beam: width of the beam; the one of the recipe unless given.
 
         Raises:
             DataError: pairs that cannot be read.
+            ConfigurationError: a width below 1.
         """
         files = [str(path) for path in paths]
         pairs = list(read_all(files, encoding=self.recipe.data.encoding))
-        found = [translation.text for translation in self.predict([pair.source for pair in pairs])]
+        translations = self.predict([pair.source for pair in pairs], beam=beam)
+        found = [translation.text for translation in translations]
         return translation_figures(found, [pair.target for pair in pairs]) | signatures()
 
     @torch.no_grad()
