@@ -8,7 +8,9 @@ from benchmarks.folds import cross_validate, groups
 from benchmarks.tasks.result import Result
 from comporta.data import read_labelled
 
-RECIPE = "--hidden 64 --embedding 64 --dropout 0.5 --token-dropout 0.3 --epochs 4"
+RECIPE = (
+    "--hidden 64 --embedding 64 --dropout 0.5 --token-dropout 0.3 --weight-decay 0.1 --epochs 4"
+)
 
 
 def run(data: Path) -> list[Result]:
