@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import agreement
-from comporta.nn import Recurrent
+from comporta.nn import Recurrent, spread_memory
 from comporta.training import Measure, Progress, Run, RunFolder, Task, TrainingOptions
 from comporta.training.task import Carried, StepLoss
 
@@ -27,6 +27,9 @@ HIDDEN = {"rnn": 128, "gru": 74, "lstm": 64}
 
 BATCH, VALIDATION, TEST = 32, 256, 1000
 _VALIDATION_SEED, _TEST_SEED = 2**40, 2**41
+
+STARTS = (*((cell, False) for cell in HIDDEN), ("gru", True), ("lstm", True))
+"""Each cell as torch begins it; gates also as chrono initialization does (see `Reader`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +133,10 @@ class Copying:
 class Agreement:
     """A language model of sentences whose last verb agrees with a subject N words back.
 
-    In training short sentences are more frequent, as they are in English: N = 5 + 46 u^1.6 for u
-    even in [0, 1). See agreement.py.
+    See agreement.py.
 
     Args:
-        distance: N; None draws it for each sentence.
+        distance: N; None draws it for each sentence, all equally likely.
     """
 
     distance: int | None = None
@@ -148,7 +150,8 @@ class Agreement:
         number = {word: index for index, word in enumerate(agreement.WORDS)}
         rows = []
         for _ in range(count):
-            words, verb = agreement.sentence(draw, self.distance or self._some(draw))
+            distance = self.distance or draw.randint(agreement.SHORTEST, agreement.LONGEST)
+            words, verb = agreement.sentence(draw, distance)
             rows.append(torch.tensor([number[word] for word in (*words, verb)]))
         pad = nn.utils.rnn.pad_sequence
         before = pad([row[:-1] for row in rows], batch_first=True)
@@ -170,10 +173,6 @@ class Agreement:
         found = forms[outputs[last][:, forms].argmax(-1)]
         return float((found == examples.targets[last]).float().mean())
 
-    def _some(self, draw: random.Random) -> int:
-        span = agreement.LONGEST - agreement.SHORTEST + 1
-        return agreement.SHORTEST + int(span * draw.random() ** 1.6)
-
 
 class Reader(nn.Module):
     """One recurrent layer and a linear one.
@@ -181,9 +180,7 @@ class Reader(nn.Module):
     Args:
         problem: what it is for.
         cell: rnn, gru or lstm.
-        chrono: begin with gates that forget after 1 to T steps, drawn evenly: b_f = -b_i =
-            log(U(1, T - 1)), and b_z = log(U(1, T - 1)) for the gate of the gru that keeps.
-            Source: Tallec & Ollivier 2018, arXiv:1804.11188.
+        chrono: begin with gates that forget after 1 to T steps (`comporta.nn.spread_memory`).
     """
 
     def __init__(self, problem: Problem, cell: str, *, chrono: bool = False) -> None:
@@ -191,12 +188,7 @@ class Reader(nn.Module):
         self.recurrent = Recurrent(cell, problem.inputs, HIDDEN[cell])
         self.output = nn.Linear(HIDDEN[cell], problem.outputs)
         if chrono:
-            weights = self.recurrent.weights()
-            with torch.no_grad():
-                keeps = weights["b_z" if cell == "gru" else "b_f"]
-                keeps.uniform_(1, problem.memory - 1).log_()
-                if cell == "lstm":
-                    weights["b_i"].copy_(-keeps)
+            spread_memory(self.recurrent, problem.memory)
 
     def forward(self, examples: Examples) -> Tensor:
         """(B, T, O)."""
@@ -266,6 +258,15 @@ class Curve:
         print(f"step {progress.step}: {measure.summary}", flush=True)
 
 
+def label(cell: str, chrono: bool) -> str:
+    """What a cell is called in tables.
+
+    >>> label("gru", True)
+    'gru chrono'
+    """
+    return f"{cell} chrono" if chrono else cell
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A model after training.
@@ -294,10 +295,14 @@ class Trained:
         return measured | told
 
 
-def train(problem: Problem, cell: str, *, steps: int, lr: float, chrono: bool = False) -> Trained:
-    """Train one cell on one problem."""
+def train(
+    problem: Problem, cell: str, *, steps: int, lr: float, chrono: bool = False, seed: int = 0
+) -> Trained:
+    """Train one cell on one problem; the sequences are the same for every cell and seed."""
     task, curve = ProblemTask(problem, cell, chrono), Curve()
-    options = TrainingOptions(steps=steps, lr=lr, weight_decay=0.0, validate_every=steps // 25)
+    options = TrainingOptions(
+        steps=steps, lr=lr, weight_decay=0.0, validate_every=steps // 25, seed=seed
+    )
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         folder = RunFolder(home)

@@ -38,6 +38,9 @@ def table(adding: Figures, copying: Figures, agreement: Figures) -> list[str]:
         "",
         "## A verb that agrees with its subject N words back: accuracy (chance is 0.5)",
         "",
+        "The mean of several seeds: a seed learns it, or not at all. Chrono: gates that begin with "
+        "memories of 1 to 50 steps (Tallec & Ollivier 2018).",
+        "",
         f"| cell | parameters | {heads} |",
         "|---" * (2 + len(distances)) + "|",
     ]
