@@ -163,6 +163,31 @@ def test_one_of_two_is_one_sigmoid(tmp_path: Path) -> None:
     assert sum(found.probabilities.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_balanced_classes_are_as_probable_as_their_share_to_a_power(
+    tmp_path: Path, balance: float
+) -> None:
+    """Where the text says nothing, log p(class) = (1 - balance) log share(class) + c is best."""
+    data = tmp_path / "a.tsv"
+    data.write_text("often\tx\n" * 180 + "seldom\tx\n" * 20)
+    settings = {"dropout": 0.0, "weight_decay": 0.0, "batch_size": 200, "validate_every": 150}
+    train(tmp_path / "out", data, steps=150, balance=balance, **settings)
+    task = ClassifierTask(KIND.parts.recipe({"files": (str(data),), "steps": 1}))
+    share = np.mean([number >= 180 for number in task.division.training])
+    seldom, often = share ** (1 - balance), (1 - share) ** (1 - balance)
+    (found,) = comporta.load(tmp_path / "out").predict(["x"])
+    assert found.probabilities["seldom"] == pytest.approx(seldom / (seldom + often), abs=0.01)
+
+
+def test_balance_is_for_classes(tmp_path: Path) -> None:
+    data = rated(tmp_path / "a.jsonl", lambda words: int((words == "a").sum()))
+    with pytest.raises(ConfigurationError, match="balance is for classes, and output is score"):
+        train(tmp_path / "out", data, output="score", steps=1, balance=0.5)
+    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+        train(tmp_path / "out", data, steps=1, balance=2.0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_any_number_of_labels(tmp_path: Path) -> None:
     data = rated(
         tmp_path / "a.jsonl", lambda words: ", ".join(sorted({*words} - {"x"}) or ["none"])

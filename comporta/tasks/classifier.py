@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comporta.errors import DataError
+from comporta.errors import ConfigurationError, DataError
 from comporta.models import Classifier, ClassifierConfig
 from comporta.tasks.answers import answers_from, learn_answers
 from comporta.tasks.classifier_data import ClassifierData, recognize
@@ -67,6 +67,7 @@ class ClassifierTask(ExampleTask):
             self._store = self.inputs.store(values())
         self.digest = files.digest_files(everything)
         self._kind = kind
+        self._prior = self._log_shares() * data.balance if data.balance else None
         super().__init__(
             self._store.lengths,
             self.division,
@@ -101,15 +102,14 @@ class ClassifierTask(ExampleTask):
 
     def batch_loss(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, int]:
         """The loss of the answers, summed."""
-        outputs, targets = self._outputs(model, examples)
-        return self.answers.loss(outputs, targets), len(examples)
+        return self._loss(*self._outputs(model, examples)), len(examples)
 
     def validate(self, model: nn.Module) -> Measure:
         """Figures on the examples held out."""
         total, outputs, order = 0.0, [], []
         for examples in self.validation_batches():
             found, targets = self._outputs(model, examples)
-            total += float(self.answers.loss(found, targets))
+            total += float(self._loss(found, targets))
             outputs.append(found.cpu())
             order += examples
         loss = total / len(order)
@@ -120,8 +120,26 @@ class ClassifierTask(ExampleTask):
             loss=loss,
             figures=figures,
             summary=", ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in shown.items()),
-            rank=self.answers.rank(figures, loss),
+            rank=self.answers.rank(figures, loss) if self._prior is None else -figures["macro_f1"],
         )
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The summed loss; to balance classes, what a model gives need not say how frequent each
+        is, because that is added here."""
+        if self._prior is not None:
+            outputs = outputs + self._prior.to(outputs)
+        return self.answers.loss(outputs, targets)
+
+    def _log_shares(self) -> Tensor:
+        """The logarithm of the share of each class in the training part (K,)."""
+        if self.recipe.model.output != "softmax":
+            raise ConfigurationError(
+                f"balance is for classes, and output is {self.recipe.model.output}; leave it out, "
+                "or choose softmax"
+            )
+        counts = self._targets[self.division.training].bincount(minlength=self.answers.size)
+        # A class may have all its examples among those held out.
+        return (counts.clamp(min=1) / counts.sum()).log()
 
     def _outputs(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, Tensor]:
         device = device_of(model)

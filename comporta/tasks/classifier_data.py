@@ -42,6 +42,8 @@ class ClassifierData:
         stack: steps of numbers or sound read as one; of video, one frame of so many is read.
         frame_size: pixels of a frame of video, each way.
         batch_size: examples in a batch.
+        balance: how far rare classes count as much as frequent ones, from 0 (not) to 1 (quite); the
+            best model is then that with the best macro F1. Menon et al. 2021, arXiv:2007.07314.
 
     Raises:
         ConfigurationError: a value out of its range.
@@ -63,12 +65,15 @@ class ClassifierData:
     stack: int = 1
     frame_size: int = 32
     batch_size: int = 32
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.files:
             raise ConfigurationError("no files to train on; give files of labelled examples")
         check_sizes(self, batch_size=1, stack=1, frame_size=1)
         check_rates(self, "hold_out")
+        if not 0 <= self.balance <= 1:
+            raise ConfigurationError(f"balance is {self.balance}; it must be from 0 to 1")
         check_choice("missing", self.missing, MISSING)
         if self.kind is not None:
             check_choice("kind", self.kind, KINDS)
