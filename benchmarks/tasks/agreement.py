@@ -10,7 +10,7 @@ from benchmarks.gates import STARTS, TEST, Agreement, label, train
 from benchmarks.tasks.result import Result
 
 STEPS, SEEDS = 2000, 5
-RATES = {"rnn": 3e-3, "gru": 5e-3, "lstm": 5e-3}
+RATES = {"rnn": 3e-3, "gru": 5e-3, "lstm": 1e-2}
 DISTANCES = range(5, 51, 5)
 
 
