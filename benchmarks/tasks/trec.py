@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.tasks.result import Commands, Result, parameters_of, train_and_evaluate
 
 RECIPE = (
-    "--encoding latin-1 --lower --vocab-size 3000 --hidden 100 --embedding 100 --pooling attention "
-    "--dropout 0.6 --weight-decay 0.1 --epochs 8"
+    "--encoding latin-1 --lower --vocab-size 3000 --hidden 64 --embedding 64 --pooling attention "
+    "--dropout 0.5 --lr 0.01 --weight-decay 0.3 --epochs 12"
 )
 
 
@@ -31,5 +31,7 @@ def run(data: Path) -> list[Result]:
             seconds=commands.seconds,
             commands=commands.run,
             figures=figures,
+            remark="The recipe was chosen by training questions. Another one was measured before "
+            "it: 0.898.",
         )
     ]
