@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from comporta.data import LEVELS, Vocabulary
+from comporta.data.vocabulary import split_words
 from comporta.errors import CheckpointError, ConfigurationError, DataError
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -109,3 +110,10 @@ def test_refusals() -> None:
         Vocabulary.learn("a", level="bpe", size=100)
     with pytest.raises(CheckpointError, match="not a tokenizer"):
         Vocabulary.from_json("{}", level="char")
+
+
+@given(st.text(st.sampled_from("ab ÀéßØ9_'’,.-—!?(“”\u4e2d\u0416")))
+def test_words_are_cut_as_the_vocabulary_cuts_them(text: str) -> None:
+    vocabulary = Vocabulary.learn(f"{text} .", level="word")
+    tokens = [vocabulary.token(index) for index in vocabulary.encode(text).ids.tolist()]
+    assert split_words(text) == [token for token in tokens if token != "<eos>"]

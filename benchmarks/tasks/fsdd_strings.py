@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of, train_and_evaluate
 
-RECIPE = "--level word --hidden 128 --layers 2 --dropout 0.2 --batch-size 8 --lr 2e-3 --epochs 8"
+RECIPE = "--level word --hidden 128 --layers 2 --dropout 0.1 --batch-size 8 --lr 2e-3 --epochs 16"
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SPEAKERS = ("george", "jackson", "nicolas")
 RATE = 8000

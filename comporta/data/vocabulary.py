@@ -237,6 +237,15 @@ class Vocabulary:
         return "\n".join(_OPENING.sub("", _CLOSING.sub("", line.strip())) for line in lines)
 
 
+def split_words(text: str) -> list[str]:
+    """The words of a text, and each mark between them, as level word cuts it.
+
+    >>> split_words("Who's there, Sam?")
+    ["Who's", 'there', ',', 'Sam', '?']
+    """
+    return re.findall(_WORD, text)
+
+
 def _most_frequent(counts: Counter[str], special: list[str], size: int) -> dict[str, int]:
     # Ties go by the text of the token, so that the same text gives the same table everywhere.
     ranked = sorted(counts, key=lambda token: (-counts[token], token))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from comporta.cells import Cell, get
 from comporta.models.checks import check_choice, check_rates, check_sizes
 from comporta.models.layers import layers_over
+from comporta.models.words import Words
 from comporta.nn import AttentionPooling, pooling, spread_memory
 
 POOLINGS = ("last", "mean", "max", "attention")
@@ -30,7 +31,10 @@ class ClassifierConfig:
         bidirectional: whether the sequence is read from both ends.
         pooling: what becomes of the steps: last (the final states), mean, max or attention.
         dropout: probability of dropping a value before, between and after the recurrent layers.
-        token_dropout: probability of dropping a whole token.
+        token_dropout: p, the probability of dropping a whole token; of a word with characters that
+            came n times in training, p / (p + n).
+        characters: size of the recurrent encoder of the characters of a word, in each direction; 0
+            for none.
         memory: steps that units of a fresh model keep their state for, from 1 up to so many; as in
             all cells unless given.
 
@@ -51,10 +55,11 @@ class ClassifierConfig:
     pooling: str = "max"
     dropout: float = 0.3
     token_dropout: float = 0.0
+    characters: int = 0
     memory: int | None = None
 
     def __post_init__(self) -> None:
-        check_sizes(self, embedding=1, hidden=1, layers=1)
+        check_sizes(self, embedding=1, hidden=1, layers=1, characters=0)
         check_rates(self, "dropout", "token_dropout")
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("output", self.output, OUTPUTS)
@@ -91,7 +96,7 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(width, outputs)
 
-    def forward(self, batch: Tensor, lengths: Tensor | list[int]) -> Tensor:
+    def forward(self, batch: Tensor | Words, lengths: Tensor | list[int]) -> Tensor:
         """One answer a row.
 
         Args:

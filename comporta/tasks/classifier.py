@@ -14,9 +14,8 @@ from comporta.models import Classifier, ClassifierConfig
 from comporta.tasks.answers import answers_from, learn_answers
 from comporta.tasks.classifier_data import ClassifierData, recognize
 from comporta.tasks.examples import Division, ExampleTask, device_of
-from comporta.tasks.inputs import batch_of
 from comporta.tasks.kind import Kind, Learned
-from comporta.tasks.sources import Source
+from comporta.tasks.sources import Source, batch_of_any
 from comporta.tasks.trained_classifier import TrainedClassifier, new_model
 from comporta.training import files
 from comporta.training.recipe import Parts, Recipe
@@ -40,7 +39,7 @@ class ClassifierTask(ExampleTask):
         data, output = recipe.data, recipe.model.output
         self.recipe = recipe
         kind = data.kind or recognize(Path(data.files[0]), series=data.series)
-        source = Source(kind, data)
+        source = Source(kind, data, spelled=recipe.model.characters > 0)
         labels = [example.label for example in source.read(data.files)]
         extra = [example.label for example in source.read(data.validation_files)]
         try:
@@ -143,12 +142,12 @@ class ClassifierTask(ExampleTask):
 
     def _outputs(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, Tensor]:
         device = device_of(model)
-        outputs: Tensor = model(*batch_of(self._store, examples, device))
+        outputs: Tensor = model(*batch_of_any(self._store, examples, device))
         return outputs, self._targets[list(examples)].to(device)
 
 
 def _trained(recipe: ClassifierRecipe, learned: Learned) -> TrainedClassifier:
-    source = Source(learned.facts["kind"], recipe.data)
+    source = Source(learned.facts["kind"], recipe.data, spelled=recipe.model.characters > 0)
     inputs = source.from_learned(learned)
     answers = answers_from(recipe.model.output, learned.facts)
     model = new_model(recipe.model, inputs, answers)

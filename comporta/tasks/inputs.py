@@ -15,6 +15,7 @@ from comporta.data.ragged import Ragged
 from comporta.errors import ConfigurationError
 from comporta.models import TokenInput
 from comporta.tasks.kind import Learned
+from comporta.tasks.words import WordStore
 
 _CHARACTERS_READ = 50_000_000
 """A vocabulary is learned from so many characters at most: more would not change it much."""
@@ -161,7 +162,7 @@ def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tu
     return batch.to(device), torch.from_numpy(store.lengths[list(examples)])
 
 
-def lengths_of(store: Ragged) -> str:
+def lengths_of(store: Ragged | WordStore) -> str:
     """The lengths of examples in a few words."""
     return f"{int(np.median(store.lengths))} (median), {int(store.lengths.max())} (most)"
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
+from torch import Tensor
+
 from comporta.data import (
     Series,
     read_labelled,
@@ -18,12 +21,15 @@ from comporta.data import (
 from comporta.data.files import MANIFESTS, folder_files
 from comporta.data.ragged import Ragged
 from comporta.errors import ConfigurationError, DataError
+from comporta.models.words import Words
 from comporta.tasks.classifier_data import MEDIA, ClassifierData
-from comporta.tasks.inputs import TextInputs
+from comporta.tasks.inputs import TextInputs, batch_of
 from comporta.tasks.kind import Learned
 from comporta.tasks.signals import AudioInputs, SeriesInputs, VideoInputs
+from comporta.tasks.spelled import SpelledInputs
+from comporta.tasks.words import WordStore
 
-AnyInputs: TypeAlias = TextInputs | SeriesInputs | AudioInputs | VideoInputs
+AnyInputs: TypeAlias = TextInputs | SpelledInputs | SeriesInputs | AudioInputs | VideoInputs
 
 
 @dataclass(frozen=True)
@@ -58,16 +64,22 @@ class Source:
     Args:
         kind: one of KINDS.
         reading: how files are read.
+        spelled: whether words come with their characters.
     """
 
-    def __init__(self, kind: str, reading: ClassifierData) -> None:
-        self.kind, self._reading = kind, reading
+    def __init__(self, kind: str, reading: ClassifierData, *, spelled: bool) -> None:
+        self.kind, self._reading, self._spelled = kind, reading, spelled
         chosen = (reading.level, reading.vectors)
         if kind not in ("text", "fasta") and chosen != (None, None):
             raise ConfigurationError(
                 f"level and vectors are for texts, and the data is {kind}; leave them out"
             )
         self._level = reading.level or ("char" if kind == "fasta" else "word")
+        if spelled and (kind != "text" or self._level != "word"):
+            raise ConfigurationError(
+                "characters are those of words, and the data is not texts in words; leave "
+                "characters out, or read texts with --level word"
+            )
         self._channels: int | None = None
 
     def read(self, paths: Iterable[str | Path]) -> Iterator[Example]:
@@ -119,7 +131,7 @@ class Source:
 
     def learn(
         self, values: Callable[[], Iterable[Any]], training: Sequence[int]
-    ) -> tuple[AnyInputs, Ragged]:
+    ) -> tuple[AnyInputs, Any]:
         """Inputs as the training examples ask for, and all examples stored.
 
         Args:
@@ -128,13 +140,8 @@ class Source:
         """
         inputs: AnyInputs
         if self.kind in ("text", "fasta"):
-            kept, reading = set(training), self._reading
-            inputs = TextInputs.learn(
-                (text for number, text in enumerate(values()) if number in kept),
-                level=self._level,
-                size=reading.vocab_size,
-                lower=reading.lower,
-            ).with_vectors(reading.vectors)
+            kept = set(training)
+            inputs = self._of_texts(text for number, text in enumerate(values()) if number in kept)
             return inputs, inputs.store(values())
         stack = self._reading.stack
         if self.kind == "audio":
@@ -145,6 +152,13 @@ class Source:
             inputs = SeriesInputs(stack=stack)
         store = inputs.store(values())
         return inputs.fitted(store, training), store
+
+    def _of_texts(self, texts: Iterable[str]) -> TextInputs | SpelledInputs:
+        reading, size, lower = self._reading, self._reading.vocab_size, self._reading.lower
+        if self._spelled:
+            return SpelledInputs.learn(texts, size=size, lower=lower, vectors=reading.vectors)
+        inputs = TextInputs.learn(texts, level=self._level, size=size, lower=lower)
+        return inputs.with_vectors(reading.vectors)
 
     def from_learned(self, learned: Learned) -> AnyInputs:
         """The inputs that a run began with."""
@@ -158,6 +172,8 @@ class Source:
                 series = SeriesInputs.from_learned(learned, stack=stack)
                 self._channels = len(series.mean) // stack
                 return series
+        if self._spelled:
+            return SpelledInputs.from_learned(learned, lower=self._reading.lower)
         return TextInputs.from_learned(learned, level=self._level, lower=self._reading.lower)
 
     def _labelled(self, path: Path) -> Iterator[tuple[Any, str | None, str]]:
@@ -205,3 +221,12 @@ class Source:
         if self.kind == "fasta":
             return "write it behind the name of the sequence, as in >NAME LABEL"
         return "every example needs one; in a table, name its column with --label"
+
+
+def batch_of_any(
+    store: Ragged | WordStore, examples: Sequence[int], device: torch.device
+) -> tuple[Tensor | Words, Tensor]:
+    """Some examples of any kind as one batch, and their lengths (B,); see `batch_of`."""
+    if isinstance(store, WordStore):
+        return store.batch(examples, device)
+    return batch_of(store, examples, device)

@@ -13,9 +13,8 @@ from comporta.data.batches import Batches
 from comporta.models import Classifier, ClassifierConfig
 from comporta.tasks.answers import Answers
 from comporta.tasks.examples import device_of
-from comporta.tasks.inputs import batch_of
 from comporta.tasks.predictions import Prediction
-from comporta.tasks.sources import AnyInputs, Label, Source
+from comporta.tasks.sources import AnyInputs, Label, Source, batch_of_any
 
 
 class TrainedClassifier:
@@ -80,7 +79,7 @@ class TrainedClassifier:
         found = torch.zeros(len(store), self.answers.size)
         batches = Batches(store.lengths, range(len(store)), size=self._batch_size, seed=0)
         for examples in batches.in_order():
-            found[examples] = self.model(*batch_of(store, examples, device)).cpu()
+            found[examples] = self.model(*batch_of_any(store, examples, device)).cpu()
         return found
 
 

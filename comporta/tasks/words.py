@@ -131,6 +131,9 @@ class WordStore:
         self._numbers: NDArray[np.int64] = np.array([inputs.number(form) for form in forms])
         self._spellings = Ragged(map(inputs.spelling, forms), dtype=np.int32)
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Words in each sentence."""
