@@ -141,57 +141,6 @@ def test_what_is_learned_is_learned_from_the_training_part_alone(tmp_path: Path)
     assert "accuracy" in str(words.report["always the most frequent class"])
 
 
-def endings(path: Path, count: int = 160) -> Path:
-    """Words that never come twice; how the second one ends decides."""
-    lines = []
-    for number in range(count):
-        stems = ["".join(RANDOM.choice(list("bcdfgklmnoprstu"), 5)) for _ in range(3)]
-        stems[1] += "ing" if number % 2 else "ed"
-        lines.append(f"{'now' if number % 2 else 'then'}\t{' '.join(stems)} .\n")
-    path.write_text("".join(lines))
-    return path
-
-
-def test_words_are_known_by_their_characters(tmp_path: Path) -> None:
-    data, test = endings(tmp_path / "a.tsv"), endings(tmp_path / "b.tsv", 60)
-    settings = {"characters": 8, "embedding": 4, "dropout": 0.0, "token_dropout": 0.25}
-    train(tmp_path / "out", data, steps=150, **settings)
-    model = comporta.load(tmp_path / "out")
-    assert model.evaluate_files([test])["accuracy"] > 0.9
-    one, empty = model.predict(["the walked dog", ""])
-    assert one.label == "then"
-    assert one.probabilities == pytest.approx(model.predict(["the walked dog"])[0].probabilities)
-    assert empty.probabilities == pytest.approx(model.predict(["<unk>"])[0].probabilities)
-
-    whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
-    given = settings | {"files": (str(data),), "steps": 6, "hidden": 4, "validate_every": 3}
-    assert KIND.start(given, whole, Quiet()).finished
-    assert not KIND.start(given, broken, Quiet(stop_at=4)).finished
-    assert KIND.resume({}, broken, Quiet()).finished
-    for name, tensor in final(whole).items():
-        assert torch.equal(tensor, final(broken)[name]), name
-
-
-def test_spelled_words_begin_with_vectors(tmp_path: Path) -> None:
-    data = sentences(tmp_path / "a.tsv", 40)
-    (tmp_path / "v.txt").write_text("up 1 2 3\ndown 4 5 6\n")
-    settings = {"vectors": str(tmp_path / "v.txt"), "characters": 4, "steps": 1}
-    task = ClassifierTask(KIND.parts.recipe(settings | {"files": (str(data),), "embedding": 3}))
-    place = task.inputs.words.words.index("down")
-    assert task.build().inputs.embedding.weight[place].tolist() == [4.0, 5.0, 6.0]
-    assert "words with vectors" in task.report
-    with pytest.raises(ConfigurationError, match="give --embedding 3"):
-        train(tmp_path / "out", data, embedding=5, **settings)
-
-
-def test_characters_are_those_of_words(tmp_path: Path) -> None:
-    data = sentences(tmp_path / "a.tsv", 40)
-    with pytest.raises(ConfigurationError, match="read texts with --level word"):
-        train(tmp_path / "out", data, level="char", characters=4, steps=1)
-    with pytest.raises(ConfigurationError, match="characters are those of words"):
-        train(tmp_path / "out", series(tmp_path / "a.npz", 20), characters=4, steps=1)
-
-
 def rated(path: Path, label: Any, count: int = 150) -> Path:
     """Texts of the words a, b and c, labelled by how often each comes."""
     lines = []
