@@ -82,5 +82,7 @@ def test_characters_are_those_of_words(tmp_path: Path) -> None:
         train(tmp_path / "out", endings(tmp_path / "a.tsv", 20), level="char", steps=1)
     table = tmp_path / "b.csv"
     table.write_text("x,label\n1,a\n2,b\n3,a\n4,b\n")
+    with pytest.raises(ConfigurationError, match="a vocabulary of 1 words is too small"):
+        train(tmp_path / "out", endings(tmp_path / "a.tsv", 20), vocab_size=1, steps=1)
     with pytest.raises(ConfigurationError, match="characters are those of words"):
         train(tmp_path / "out", table, kind="series", label="label", steps=1)

@@ -186,7 +186,7 @@ def test_vectors_learned_elsewhere_take_the_place_of_those_drawn() -> None:
     module = WordInput([1] * 4, 3, encoder=None, dropout=0.0)
     before, given = module.embedding.weight.detach().clone(), torch.randn(4, 3)
     found = torch.from_numpy(np.array([False, True, False, True]))
-    module.start_from(given, found)
+    module.begin_with(given, found)
     assert torch.equal(module.embedding.weight[found], given[found])
     assert torch.equal(module.embedding.weight[~found], before[~found])
 

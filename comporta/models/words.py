@@ -118,7 +118,7 @@ class WordInput(nn.Module):
         nn.init.uniform_(self.embedding.weight, -bound, bound)
 
     @torch.no_grad()
-    def start_from(self, vectors: Tensor, found: Tensor) -> None:
+    def begin_with(self, vectors: Tensor, found: Tensor) -> None:
         """Begin with vectors learned elsewhere.
 
         Args:

@@ -33,11 +33,16 @@ class ClassifierTask(ExampleTask):
 
     Raises:
         DataError: a file that cannot be read, labels that are all the same, too few examples.
+        ConfigurationError: settings that do not fit each other or the data.
     """
 
     def __init__(self, recipe: ClassifierRecipe, learned: Learned | None = None) -> None:
         data, output = recipe.data, recipe.model.output
         self.recipe = recipe
+        if data.balance and output != "softmax":
+            raise ConfigurationError(
+                f"balance is for classes, and output is {output}; leave it out, or choose softmax"
+            )
         kind = data.kind or recognize(Path(data.files[0]), series=data.series)
         source = Source(kind, data, spelled=recipe.model.characters > 0)
         labels = [example.label for example in source.read(data.files)]
@@ -131,11 +136,6 @@ class ClassifierTask(ExampleTask):
 
     def _log_shares(self) -> Tensor:
         """The logarithm of the share of each class in the training part (K,)."""
-        if self.recipe.model.output != "softmax":
-            raise ConfigurationError(
-                f"balance is for classes, and output is {self.recipe.model.output}; leave it out, "
-                "or choose softmax"
-            )
         counts = self._targets[self.division.training].bincount(minlength=self.answers.size)
         # A class may have all its examples among those held out.
         return (counts.clamp(min=1) / counts.sum()).log()

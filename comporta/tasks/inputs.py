@@ -135,13 +135,26 @@ class TextInputs:
         )
         if self._vectors is not None:
             matrix, found = self._vectors
-            if matrix.shape[1] != module.size:
-                raise ConfigurationError(
-                    f"the vectors have {matrix.shape[1]} values and the embedding {module.size}; "
-                    f"give --embedding {matrix.shape[1]}"
-                )
+            check_vectors(matrix, module.size)
             module.begin_with(torch.from_numpy(matrix), torch.from_numpy(found))
         return module
+
+
+def check_vectors(vectors: NDArray[np.float32], embedding: int) -> None:
+    """Refuse vectors from a file (V, D) where D is not the embedding's size.
+
+    Raises:
+        ConfigurationError: it is not.
+
+    >>> check_vectors(np.zeros((2, 3), np.float32), 4)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    comporta.errors.ConfigurationError: the vectors have 3 values, ... give --embedding 3
+    """
+    size = vectors.shape[1]
+    if size != embedding:
+        raise ConfigurationError(
+            f"the vectors have {size} values, and embedding is {embedding}; give --embedding {size}"
+        )
 
 
 def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:

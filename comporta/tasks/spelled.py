@@ -9,16 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from comporta.data import read_vectors
-from comporta.data.vocabulary import UNK, split_words
+from comporta.data.vocabulary import DEFAULT_SIZE, UNK, split_words
 from comporta.errors import ConfigurationError
 from comporta.models import ClassifierConfig
 from comporta.models.words import WordInput
-from comporta.tasks.inputs import lengths_of
+from comporta.tasks.inputs import check_vectors, lengths_of
 from comporta.tasks.kind import Learned
 from comporta.tasks.words import WordInputs, WordStore
-
-_SIZE = 10_000
-"""Most words with a vector of their own, unless another number is asked for."""
 
 
 class SpelledInputs:
@@ -52,10 +49,13 @@ class SpelledInputs:
 
         Raises:
             DataError: the file cannot be read as vectors.
+            ConfigurationError: a size below 2.
         """
-        found = WordInputs.learn(
-            (word for text in texts for word in split_words(text)), size=size or _SIZE, lower=lower
-        )
+        size = DEFAULT_SIZE["word"] if size is None else size
+        if size < 2:
+            raise ConfigurationError(f"a vocabulary of {size} words is too small; give at least 2")
+        words = (word for text in texts for word in split_words(text))
+        found = WordInputs.learn(words, size=size, lower=lower)
         if vectors is None:
             return cls(found, None)
         return cls(found, read_vectors(vectors, {word: i for i, word in enumerate(found.words)}))
@@ -100,10 +100,6 @@ class SpelledInputs:
         )
         if self._vectors is not None:
             matrix, found = self._vectors
-            if matrix.shape[1] != config.embedding:
-                raise ConfigurationError(
-                    f"the vectors have {matrix.shape[1]} values and the embedding "
-                    f"{config.embedding}; give --embedding {matrix.shape[1]}"
-                )
-            module.start_from(torch.from_numpy(matrix), torch.from_numpy(found))
+            check_vectors(matrix, config.embedding)
+            module.begin_with(torch.from_numpy(matrix), torch.from_numpy(found))
         return module

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from comporta.data import Sentence, read_vectors, recognize
 from comporta.data.columns import Scheme
 from comporta.data.ragged import Ragged
-from comporta.errors import ConfigurationError
 from comporta.models import Tagger, TaggerConfig
 from comporta.tasks.examples import Division, ExampleTask, device_of
+from comporta.tasks.inputs import check_vectors
 from comporta.tasks.kind import Kind, Learned
 from comporta.tasks.tagger_data import TaggerData, TaggerRecipe, read_sentences
 from comporta.tasks.tags import Tags
@@ -107,7 +107,7 @@ class TaggerTask(ExampleTask):
         """A new model."""
         model = new_model(self.recipe, self.inputs, self.tags)
         if self._vectors is not None:
-            model.inputs.start_from(*self._vectors)  # type: ignore[operator]
+            model.inputs.begin_with(*self._vectors)  # type: ignore[operator]
         return model
 
     def batch_loss(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, int]:
@@ -185,12 +185,7 @@ class TaggerTask(ExampleTask):
         """The vectors of the words that have one, and which have."""
         data, wanted = self.recipe.data, {w: i for i, w in enumerate(self.inputs.words)}
         vectors, found = read_vectors(str(data.vectors), wanted)
-        size = self.recipe.model.embedding
-        if vectors.shape[1] != size:
-            raise ConfigurationError(
-                f"the vectors in {data.vectors} have {vectors.shape[1]} values, and embedding is "
-                f"{size}; give --embedding {vectors.shape[1]}"
-            )
+        check_vectors(vectors, self.recipe.model.embedding)
         return torch.from_numpy(vectors), torch.from_numpy(found)
 
     def _floor(self) -> dict[str, float]:
