@@ -36,8 +36,6 @@ DEEDS = {
     "finds": "find",
 }
 VERBS = ("was", "were")
-SHORTEST, LONGEST = 5, 50
-"""The least and the greatest N: "which the dogs see" is four words."""
 
 _FORMS = {**NOUNS, **DEEDS}
 WORDS = tuple(

@@ -38,13 +38,11 @@ class Examples:
 
     Args:
         x: (B, T, D).
-        targets: numbers (B,), or classes (B, T) int64, -100 where nothing is asked.
-        lengths: (B,) int64, the length of each; None for T.
+        targets: numbers (B,), or classes (B, T) int64.
     """
 
     x: Tensor
     targets: Tensor
-    lengths: Tensor | None = None
 
 
 class Problem(Protocol):
@@ -136,11 +134,10 @@ class Agreement:
     See agreement.py.
 
     Args:
-        distance: N; None draws it for each sentence, all equally likely.
+        memory: N.
     """
 
-    distance: int | None = None
-    memory: int = agreement.LONGEST
+    memory: int = 50
     inputs: int = len(agreement.WORDS)
     outputs: int = len(agreement.WORDS)
 
@@ -148,18 +145,12 @@ class Agreement:
         """Sentences up to the verb; the target of a word is the next one."""
         draw = random.Random(seed)
         number = {word: index for index, word in enumerate(agreement.WORDS)}
-        rows = []
-        for _ in range(count):
-            distance = self.distance or draw.randint(agreement.SHORTEST, agreement.LONGEST)
-            words, verb = agreement.sentence(draw, distance)
-            rows.append(torch.tensor([number[word] for word in (*words, verb)]))
-        pad = nn.utils.rnn.pad_sequence
-        before = pad([row[:-1] for row in rows], batch_first=True)
-        return Examples(
-            x=nn.functional.one_hot(before, self.inputs).float(),
-            targets=pad([row[1:] for row in rows], batch_first=True, padding_value=-100),
-            lengths=torch.tensor([len(row) - 1 for row in rows]),
+        sentences = (agreement.sentence(draw, self.memory) for _ in range(count))
+        rows = torch.tensor(
+            [[number[word] for word in (*words, verb)] for words, verb in sentences]
         )
+        before = nn.functional.one_hot(rows[:, :-1], self.inputs).float()
+        return Examples(x=before, targets=rows[:, 1:])
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """The mean cross-entropy of all words."""
@@ -167,11 +158,9 @@ class Agreement:
 
     def accuracy(self, outputs: Tensor, examples: Examples) -> float:
         """The share of the sentences whose verb is more probable in the right form."""
-        assert examples.lengths is not None
-        last = torch.arange(len(outputs)), examples.lengths - 1
         forms = torch.tensor([agreement.WORDS.index(verb) for verb in agreement.VERBS])
-        found = forms[outputs[last][:, forms].argmax(-1)]
-        return float((found == examples.targets[last]).float().mean())
+        found = forms[outputs[:, -1, forms].argmax(-1)]
+        return float((found == examples.targets[:, -1]).float().mean())
 
 
 class Reader(nn.Module):
@@ -192,7 +181,7 @@ class Reader(nn.Module):
 
     def forward(self, examples: Examples) -> Tensor:
         """(B, T, O)."""
-        output: Tensor = self.output(self.recurrent(examples.x, lengths=examples.lengths)[0])
+        output: Tensor = self.output(self.recurrent(examples.x)[0])
         return output
 
 

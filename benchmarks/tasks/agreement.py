@@ -9,13 +9,13 @@ from typing import Any
 from benchmarks.gates import STARTS, TEST, Agreement, label, train
 from benchmarks.tasks.result import Result
 
-STEPS, SEEDS = 2000, 5
+STEPS, SEEDS = 2000, 3
 RATES = {"rnn": 3e-3, "gru": 5e-3, "lstm": 1e-2}
-DISTANCES = range(5, 51, 5)
+DISTANCES = (5, 10, 20, 30, 40, 50)
 
 
 def run(data: Path) -> list[Result]:
-    """Train each cell on sentences of every distance, from several seeds; no data is read."""
+    """Train each cell once a distance and seed; no data is read."""
     figures = {label(cell, chrono): measure(cell, chrono) for cell, chrono in STARTS}
     farthest = max(DISTANCES)
     shares = {name: found["accuracy"][farthest] for name, found in figures.items()}
@@ -24,7 +24,7 @@ def run(data: Path) -> list[Result]:
     return [
         Result(
             task="agreement",
-            data=f"English sentences, made anew; {TEST:,} of each distance for the test",
+            data=f"English sentences, made anew, {TEST:,} for the test; a model for each distance",
             metric=f"accuracy of {best} at {farthest} words, mean of {SEEDS} seeds ({others})",
             ours=shares[best],
             floor="0.5 (chance)",
@@ -38,15 +38,19 @@ def run(data: Path) -> list[Result]:
 
 def measure(cell: str, chrono: bool) -> dict[str, Any]:
     """One cell: its accuracy at each distance, the mean of all seeds and by seed."""
-    runs = [
-        train(Agreement(), cell, steps=STEPS, lr=RATES[cell], chrono=chrono, seed=seed)
-        for seed in range(SEEDS)
-    ]
-    by_seed = {}
+    by_seed, seconds = {}, 0.0
     for distance in DISTANCES:
-        problem = Agreement(distance=distance)
+        problem = Agreement(memory=distance)
+        runs = [
+            train(problem, cell, steps=STEPS, lr=RATES[cell], chrono=chrono, seed=seed)
+            for seed in range(SEEDS)
+        ]
         by_seed[distance] = [problem.accuracy(*trained.outputs(problem)) for trained in runs]
-    figures = runs[0].figures(
-        accuracy={distance: mean(shares) for distance, shares in by_seed.items()}, by_seed=by_seed
-    )
-    return figures | {"seconds": sum(trained.seconds for trained in runs)}
+        seconds += sum(trained.seconds for trained in runs)
+        print(f"{label(cell, chrono)}, {distance} words: {by_seed[distance]}", flush=True)
+    return {
+        "accuracy": {distance: mean(shares) for distance, shares in by_seed.items()},
+        "by_seed": by_seed,
+        "parameters": runs[0].parameters,
+        "seconds": seconds,
+    }
