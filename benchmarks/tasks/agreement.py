@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.gates import STARTS, TEST, Agreement, label, train
 from benchmarks.tasks.result import Result
 
-STEPS, SEEDS = 2000, 3
+STEPS, SEEDS = 1500, 3
 RATES = {"rnn": 3e-3, "gru": 5e-3, "lstm": 1e-2}
 DISTANCES = (5, 10, 20, 30, 40, 50)
 
