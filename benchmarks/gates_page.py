@@ -38,8 +38,8 @@ def table(adding: Figures, copying: Figures, agreement: Figures) -> list[str]:
         "",
         "## A verb that agrees with its subject N words back: accuracy (chance is 0.5)",
         "",
-        "The mean of several seeds: a seed learns it, or not at all. Chrono: gates that begin with "
-        "memories of 1 to 50 steps (Tallec & Ollivier 2018).",
+        "A model for each distance, the mean of several seeds: a seed learns it, or not at all. "
+        "Chrono: gates that begin with memories of 1 to N steps (Tallec & Ollivier 2018).",
         "",
         f"| cell | parameters | {heads} |",
         "|---" * (2 + len(distances)) + "|",
@@ -102,26 +102,26 @@ def draw(adding: Figures, copying: Figures, agreement: Figures) -> None:
         "text.color": _INK,
     }
     with pyplot.rc_context(style):
-        figure, (words, numbers, symbols) = pyplot.subplots(1, 3, figsize=(12.5, 3.9))
+        figure, (words, numbers, symbols) = pyplot.subplots(1, 3, figsize=(12.5, 4.2))
         for cell, found in agreement.items():
             distances = [int(distance) for distance in found["accuracy"]]
             words.plot(distances, list(found["accuracy"].values()), marker="o", **_line(cell))
-        words.axhline(0.5, **_floor("chance"))
+        _floor(words, 0.5, "chance")
         words.set(title="Verb and subject agree", ylim=(0.45, 1.02))
         words.set(xlabel="words from the subject to the verb", ylabel="accuracy")
         for cell, found in adding.items():
             numbers.plot(*zip(*found["curve"], strict=True), **_line(cell))
-        numbers.axhline(1 / 6, **_floor("always 1"))
+        _floor(numbers, 1 / 6, "always 1")
         numbers.set(title="Adding two numbers of 200", yscale="log")
         numbers.set(xlabel="steps of training", ylabel="mean squared error")
         for cell, found in copying.items():
             symbols.plot(*zip(*found["curve"], strict=True), **_line(cell))
-        symbols.axhline(Copying().baseline, **_floor("without memory"))
+        _floor(symbols, Copying().baseline, "without memory")
         symbols.set(title="Ten symbols over 500 steps", yscale="log")
         symbols.set(xlabel="steps of training", ylabel="nats a step")
-        for axes in (words, numbers, symbols):
-            axes.legend(frameon=False, fontsize=9)
-        figure.tight_layout(w_pad=2.5)
+        lines = words.get_lines()[: len(agreement)]
+        figure.legend(handles=lines, loc="lower center", ncol=len(lines), frameon=False)
+        figure.tight_layout(w_pad=2.5, rect=(0, 0.06, 1, 1))
         figure.savefig(PICTURE, metadata={"Date": None})
 
 
@@ -130,8 +130,10 @@ def _line(cell: str) -> dict[str, Any]:
     return {"color": COLORS[name], "label": cell, "linestyle": "--" if chrono else "-"}
 
 
-def _floor(label: str) -> dict[str, Any]:
-    return {"color": _INK, "linewidth": 1, "linestyle": ":", "label": label}
+def _floor(axes: Any, height: float, label: str) -> None:
+    axes.axhline(height, color=_INK, linewidth=1, linestyle=":")
+    axes.annotate(label, (0.99, height), xycoords=("axes fraction", "data"), ha="right",
+                  xytext=(0, -11), textcoords="offset points", fontsize=9)  # fmt: skip
 
 
 def main() -> None:
