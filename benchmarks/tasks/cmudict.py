@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of
 
 RECIPE = (
-    "--level char --target-level word --embedding 128 --hidden 256 --layers 2 --attention general "
-    "--dropout 0.3 --label-smoothing 0.1 --batch-size 64 --lr 2e-3 --epochs 10"
+    "--level char --target-level word --embedding 128 --hidden 256 --attention general "
+    "--dropout 0.1 --batch-size 64 --lr 2e-3 --epochs 20"
 )
 
 
