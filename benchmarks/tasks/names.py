@@ -11,8 +11,8 @@ from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of, train
 from comporta.data import read_labelled
 
 RECIPE = (
-    "--level char --hidden 256 --embedding 64 --pooling last --dropout 0.4 --balance 0.7 "
-    "--batch-size 64 --epochs 20"
+    "--level char --hidden 128 --layers 2 --embedding 64 --pooling last --dropout 0.4 "
+    "--balance 0.5 --batch-size 64 --epochs 24"
 )
 
 
