@@ -49,6 +49,8 @@ def run(data: Path) -> list[Result]:
             seconds=commands.seconds,
             commands=commands.run,
             figures=figures | {"regression": floor},
+            remark="The recipe was chosen by training names. Another one was measured before it: "
+            "0.5268.",
         )
     ]
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
 
 class Ragged:
@@ -82,3 +84,23 @@ class Ragged:
             values = self[index]
             padded[row, : len(values)] = values
         return padded
+
+    def batch(self, examples: Sequence[int], device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Some sequences as one batch of a model.
+
+        Args:
+            examples: which, B of them.
+            device: where the model is.
+
+        Returns:
+            The batch (B, T, ...): tokens as int64, numbers as float32, pictures as uint8; and the
+            lengths (B,).
+
+        >>> Ragged([[3, 1], [5]], dtype=np.int32).batch([1, 0], "cpu")
+        (tensor([[5, 0],
+                [3, 1]]), tensor([1, 2]))
+        """
+        padded = torch.from_numpy(self.padded(examples))
+        # A table of vectors is looked up by int64 alone, and tokens are kept smaller.
+        batch = padded.long() if padded.dtype == torch.int32 else padded
+        return batch.to(device), torch.from_numpy(self.lengths[list(examples)])

@@ -15,7 +15,7 @@ from comporta.tasks.answers import answers_from, learn_answers
 from comporta.tasks.classifier_data import ClassifierData, recognize
 from comporta.tasks.examples import Division, ExampleTask, device_of
 from comporta.tasks.kind import Kind, Learned
-from comporta.tasks.sources import Source, batch_of_any
+from comporta.tasks.sources import Source
 from comporta.tasks.trained_classifier import TrainedClassifier, new_model
 from comporta.training import files
 from comporta.training.recipe import Parts, Recipe
@@ -142,7 +142,7 @@ class ClassifierTask(ExampleTask):
 
     def _outputs(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, Tensor]:
         device = device_of(model)
-        outputs: Tensor = model(*batch_of_any(self._store, examples, device))
+        outputs: Tensor = model(*self._store.batch(examples, device))
         return outputs, self._targets[list(examples)].to(device)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from comporta.data import Vocabulary, read_vectors
 from comporta.data.ragged import Ragged
@@ -155,24 +155,6 @@ def check_vectors(vectors: NDArray[np.float32], embedding: int) -> None:
         raise ConfigurationError(
             f"the vectors have {size} values, and embedding is {embedding}; give --embedding {size}"
         )
-
-
-def batch_of(store: Ragged, examples: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Some examples as one batch.
-
-    Args:
-        store: encoded examples.
-        examples: which, B of them.
-        device: where the model is.
-
-    Returns:
-        The batch (B, T, ...): tokens as int64, numbers as float32, pictures as uint8; and the
-        lengths (B,).
-    """
-    padded = torch.from_numpy(store.padded(examples))
-    # A table of vectors is looked up by int64 alone, and tokens are kept smaller.
-    batch = padded.long() if padded.dtype == torch.int32 else padded
-    return batch.to(device), torch.from_numpy(store.lengths[list(examples)])
 
 
 def lengths_of(store: Ragged | WordStore) -> str:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-from torch import Tensor
-
 from comporta.data import (
     Series,
     read_labelled,
@@ -19,15 +16,12 @@ from comporta.data import (
     read_unlabelled,
 )
 from comporta.data.files import MANIFESTS, folder_files
-from comporta.data.ragged import Ragged
 from comporta.errors import ConfigurationError, DataError
-from comporta.models.words import Words
 from comporta.tasks.classifier_data import MEDIA, ClassifierData
-from comporta.tasks.inputs import TextInputs, batch_of
+from comporta.tasks.inputs import TextInputs
 from comporta.tasks.kind import Learned
 from comporta.tasks.signals import AudioInputs, SeriesInputs, VideoInputs
 from comporta.tasks.spelled import SpelledInputs
-from comporta.tasks.words import WordStore
 
 AnyInputs: TypeAlias = TextInputs | SpelledInputs | SeriesInputs | AudioInputs | VideoInputs
 
@@ -221,12 +215,3 @@ class Source:
         if self.kind == "fasta":
             return "write it behind the name of the sequence, as in >NAME LABEL"
         return "every example needs one; in a table, name its column with --label"
-
-
-def batch_of_any(
-    store: Ragged | WordStore, examples: Sequence[int], device: torch.device
-) -> tuple[Tensor | Words, Tensor]:
-    """Some examples of any kind as one batch, and their lengths (B,); see `batch_of`."""
-    if isinstance(store, WordStore):
-        return store.batch(examples, device)
-    return batch_of(store, examples, device)

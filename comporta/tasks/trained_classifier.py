@@ -14,7 +14,7 @@ from comporta.models import Classifier, ClassifierConfig
 from comporta.tasks.answers import Answers
 from comporta.tasks.examples import device_of
 from comporta.tasks.predictions import Prediction
-from comporta.tasks.sources import AnyInputs, Label, Source, batch_of_any
+from comporta.tasks.sources import AnyInputs, Label, Source
 
 
 class TrainedClassifier:
@@ -79,7 +79,7 @@ class TrainedClassifier:
         found = torch.zeros(len(store), self.answers.size)
         batches = Batches(store.lengths, range(len(store)), size=self._batch_size, seed=0)
         for examples in batches.in_order():
-            found[examples] = self.model(*batch_of_any(store, examples, device)).cpu()
+            found[examples] = self.model(*store.batch(examples, device)).cpu()
         return found
 
 

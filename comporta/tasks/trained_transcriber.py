@@ -27,7 +27,7 @@ from comporta.models import Advisor, Transcriber
 from comporta.models.ctc import GreedyStream, greedy, prefix_beam
 from comporta.nn import State
 from comporta.tasks.examples import device_of
-from comporta.tasks.inputs import TextInputs, batch_of
+from comporta.tasks.inputs import TextInputs
 from comporta.tasks.signals import AudioInputs, stacked
 from comporta.tasks.trained_language_model import TrainedLanguageModel
 
@@ -109,7 +109,7 @@ class TrainedTranscriber:
         store = self.inputs.store(map(Path, paths))
         found: dict[int, list[int]] = {}
         for examples in Batches(store.lengths, range(len(paths)), size=_BATCH, seed=0).in_order():
-            batch, lengths = batch_of(store, examples, device_of(self.model))
+            batch, lengths = store.batch(examples, device_of(self.model))
             rows = self.model(batch, lengths)
             for example, row, length in zip(examples, rows, lengths.tolist(), strict=True):
                 found[example] = self._search(row[:length].cpu(), width, advisor, weight, bonus)

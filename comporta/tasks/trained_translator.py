@@ -20,7 +20,6 @@ from comporta.errors import ConfigurationError
 from comporta.models import Translator, TranslatorState
 from comporta.models.beam import Hypothesis, beam_search, greedy
 from comporta.tasks.examples import device_of
-from comporta.tasks.inputs import batch_of
 from comporta.tasks.translator_data import TABLES, Sides, TranslatorRecipe, read_all
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def search(
     found: dict[int, Hypothesis] = {}
     batches = Batches(sources.lengths, examples, size=batch_size, seed=0)
     for batch in batches.in_order():
-        source, lengths = batch_of(sources, batch, device_of(model))
+        source, lengths = sources.batch(batch, device_of(model))
         state = model.encode(source, lengths)
         if width == 1:
             best = greedy(state, step, start=end, end=end, longest=sides.longest)

@@ -17,7 +17,7 @@ from comporta.models import Transcriber, TranscriberConfig, alignment_loss
 from comporta.models.checks import check_rates, check_sizes
 from comporta.models.ctc import greedy, needed_steps
 from comporta.tasks.examples import Division, ExampleTask, device_of
-from comporta.tasks.inputs import TextInputs, batch_of
+from comporta.tasks.inputs import TextInputs
 from comporta.tasks.kind import Kind, Learned
 from comporta.tasks.signals import AudioInputs
 from comporta.tasks.trained_transcriber import (
@@ -173,7 +173,7 @@ class TranscriberTask(ExampleTask):
 
     def _loss(self, model: nn.Module, examples: Sequence[int]) -> tuple[Tensor, Tensor]:
         device = device_of(model)
-        batch, lengths = batch_of(self._sounds, examples, device)
+        batch, lengths = self._sounds.batch(examples, device)
         log_probabilities = model(batch, lengths)
         targets = [torch.from_numpy(self._tokens[i].astype("int64")).to(device) for i in examples]
         blank = cast(Transcriber, model).blank

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from comporta.data import Pair
 from comporta.models import Translator, TranslatorConfig
 from comporta.tasks.examples import Division, ExampleTask, device_of
-from comporta.tasks.inputs import batch_of
 from comporta.tasks.kind import Kind, Learned
 from comporta.tasks.trained_translator import TrainedTranslator, search, translation_figures
 from comporta.tasks.translator_data import Sides, TranslatorData, TranslatorRecipe, read_all
@@ -150,7 +149,7 @@ class TranslatorTask(ExampleTask):
 
     def _losses(self, model: nn.Module, examples: Sequence[int], **options: float) -> Tensor:
         device = device_of(model)
-        source, lengths = batch_of(self._sources, examples, device)
+        source, lengths = self._sources.batch(examples, device)
         targets = torch.from_numpy(self._targets.padded(examples, fill=-100)).long().to(device)
         return cast(Translator, model).losses(source, lengths, targets, **options)
 
