@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comporta.cells import elman, gru, lstm, minimal
+from comporta.cells import additive, elman, gru, linear, lstm, oscillators
 from comporta.cells.cell import Cell
 from comporta.errors import CellError, ConfigurationError, nearest
 
 _CATALOG: dict[str, Cell] = {
     cell.name: cell
-    for family in (elman.CELLS, gru.CELLS, lstm.CELLS, minimal.CELLS)
-    for cell in family
+    for family in (elman, gru, lstm, additive, linear, oscillators)
+    for cell in family.CELLS
 }
 _HEADER = ("name", "source", "state", "output", "note")
 

@@ -76,11 +76,12 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A matrix parameter applied to a vector, `W @ v`."""
+    """A matrix parameter applied to a vector, `W @ v`, or its transpose, `W.T @ v`."""
 
     matrix: str
     operand: Node
     place: Place = field(compare=False, repr=False)
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,15 +278,17 @@ class _Reader:
         return Name(name, "vector", place)
 
     def product(self, node: ast.BinOp) -> Product:
-        left = node.left
+        left, turned = node.left, False
+        if isinstance(left, ast.Attribute) and left.attr == "T":
+            left, turned = left.value, True
         if not isinstance(left, ast.Name) or not left.id[0].isupper():
             raise self.error(
-                "the left side of @ must be a matrix, a name with a capital first letter "
-                "(for chains write W @ (U @ v))",
+                "the left side of @ must be a matrix, a name with a capital first letter, or its "
+                "transpose U.T (for chains write W @ (U @ v))",
                 left,
             )
         self.check_name(left.id, left)
-        return Product(left.id, self.node(node.right), _place(node))
+        return Product(left.id, self.node(node.right), _place(node), turned)
 
     def power(self, node: ast.BinOp) -> Apply:
         exponent = self.node(node.right)
