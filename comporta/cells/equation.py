@@ -4,6 +4,7 @@ A cell is a few lines `name = expression` in Python's expression syntax. The tex
 executed. The words are
 
     + - * /   a ** 2   W @ v        sum, difference, elementwise product, quotient, power, map
+    W.T @ v                         the transposed map
     sigmoid tanh relu softplus exp log sqrt sin abs      elementwise functions
     min(a, b) max(a, b) clip(a, low, high)               elementwise choices
     where(a > b, p, q)                                   p where the comparison holds, else q
@@ -243,7 +244,7 @@ class _Reader:
             case ast.Compare():
                 raise self.error("a comparison can only be the first argument of where()", node)
         raise self.error(
-            "this is not part of the language; it has + - * / @ **, numbers, names and "
+            "this is not part of the language; it has + - * / @ .T **, numbers, names and "
             f"{', '.join(sorted(FUNCTIONS))}",
             node,
         )

@@ -57,9 +57,10 @@ def _print(node: Node, binding: int = 0) -> str:
         case Name(id=name, kind=kind):
             index = {"vector": "", "previous": "t-1"}.get(kind, "t")
             return _symbol(name, index)
-        case Product(matrix=matrix, operand=operand):
+        case Product(matrix=matrix, operand=operand, transposed=transposed):
             applied = isinstance(operand, Product)
-            text = f"{_symbol(matrix)} {_print(operand, _PRODUCT if applied else _TIGHTEST)}"
+            symbol = rf"{_symbol(matrix)}^{{\top}}" if transposed else _symbol(matrix)
+            text = f"{symbol} {_print(operand, _PRODUCT if applied else _TIGHTEST)}"
             return f"({text})" if binding > _PRODUCT else text
         case Apply(op=op, operands=operands):
             text = _operation(op, operands)

@@ -77,18 +77,20 @@ class Shapes:
                 if kind == "vector":
                     self._declare(name, 1, node.place)
                 return self._dimension("H" if kind == "previous" else name)
-            case Product(matrix=matrix, operand=operand):
-                return self._of_product(matrix, operand, node.place)
+            case Product():
+                return self._of_product(node)
             case Apply(operands=operands):
                 return self._of_apply(operands, node.place)
 
-    def _of_product(self, matrix: str, operand: Node, place: Place) -> str:
+    def _of_product(self, node: Product) -> str:
+        matrix, place = node.matrix, node.place
         self._declare(matrix, 2, place)
-        found = self._of(operand)
+        found = self._of(node.operand)
         if found is None:
             raise self._error(f"{matrix} @ must be followed by a vector, not a number", place)
-        self._same(f"{matrix}.columns", found, place, f"the operand of {matrix}")
-        return self._dimension(f"{matrix}.rows")
+        read, made = ("rows", "columns") if node.transposed else ("columns", "rows")
+        self._same(f"{matrix}.{read}", found, place, f"the operand of {matrix}")
+        return self._dimension(f"{matrix}.{made}")
 
     def _of_apply(self, operands: tuple[Node, ...], place: Place) -> str | None:
         found = [dimension for dimension in map(self._of, operands) if dimension is not None]

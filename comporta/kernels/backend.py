@@ -107,6 +107,7 @@ def run(
     """
     known = Weights.of(weights)
     _check(program, x, state, known, lengths)
+    known = known.turned([name for name, _ in program.turned])
     backend = BACKENDS[_choose(program, (x, *state, *known.tensors)).backend]
     return backend(program, x, state, known, lengths=lengths, reverse=reverse)
 

@@ -17,6 +17,9 @@ from comporta.cells.equation import Apply, Name, Node, Number, Product
 
 Operand = str | float
 
+TRANSPOSED = ".T"
+"""What stands behind the name of a matrix where a program means its transpose."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -46,6 +49,7 @@ class Program:
             and read as `h.prev`.
         output: the name of the value that leaves the step.
         parameters: name -> shape in the letters D and H.
+        turned: matrices that the step reads transposed, `U.T` -> its shape.
         dimensions: name of a value -> "D" or "H".
     """
 
@@ -53,6 +57,7 @@ class Program:
     states: tuple[str, ...]
     output: str
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
+    turned: tuple[tuple[str, tuple[str, ...]], ...]
     dimensions: tuple[tuple[str, str], ...]
 
     def __hash__(self) -> int:
@@ -70,8 +75,8 @@ class Program:
 
     @cached_property
     def matrices(self) -> tuple[str, ...]:
-        """The parameters that are matrices."""
-        return tuple(name for name, shape in self.parameters if len(shape) == 2)
+        """The matrices of its products."""
+        return tuple(dict.fromkeys(str(s.args[0]) for s in self.statements if s.op == "product"))
 
     @cached_property
     def vectors(self) -> tuple[str, ...]:
@@ -116,6 +121,7 @@ def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
         states=cell.states,
         output=cell.output,
         parameters=parameters,
+        turned=tuple(lowering.turned.items()),
         dimensions=tuple(lowering.dimensions.items()),
     )
 
@@ -204,7 +210,8 @@ class _Lowering:
     def __init__(self, cell: Cell, builder: Builder, dropped: frozenset[str]) -> None:
         self.builder = builder
         self.dropped = dropped
-        self.shapes: Mapping[str, tuple[str, ...]] = cell.parameters
+        self.shapes: dict[str, tuple[str, ...]] = dict(cell.parameters)
+        self.turned: dict[str, tuple[str, ...]] = {}
         self.dimensions = {previous(state): "H" for state in cell.states} | {"x": "D"}
         self.dimensions |= {
             name: shape[0] for name, shape in cell.parameters.items() if len(shape) == 1
@@ -233,8 +240,12 @@ class _Lowering:
                 leaf = previous(identifier)
             case Name(id=identifier):
                 leaf = 0.0 if identifier in self.dropped else identifier
-            case Product(matrix=matrix, operand=operand):
+            case Product(matrix=matrix, operand=operand, transposed=transposed):
                 inner = self.lower(operand, under=under)
+                if transposed:
+                    shape = self.shapes[matrix][::-1]
+                    matrix = f"{matrix}{TRANSPOSED}"
+                    self.shapes[matrix] = self.turned[matrix] = shape
                 if isinstance(inner, float):
                     inner = self.emit("copy", inner, under=under, name=f"{under}.constant")
                 return self.emit("product", matrix, inner, under=under, name=name)

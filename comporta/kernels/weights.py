@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from comporta.kernels.program import TRANSPOSED
+
 Names = tuple[tuple[str, ...], ...]
 
 
@@ -62,6 +64,14 @@ class Weights(Mapping[str, Tensor]):
                 parts = tensor.view(len(names), -1, *tensor.shape[1:]).unbind(0)
                 found |= zip(names, parts, strict=True)
         return found
+
+    def turned(self, names: Sequence[str]) -> Weights:
+        """These and the transposes of some of them, `U.T` of `U`."""
+        if not names:
+            return self
+        apart = self.apart()
+        tensors = [apart[name.removesuffix(TRANSPOSED)].t() for name in names]
+        return Weights((*self.tensors, *tensors), (*self.names, *((name,) for name in names)))
 
     def __getitem__(self, name: str) -> Tensor:
         return self.apart()[name]

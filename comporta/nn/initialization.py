@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import init
 
 from comporta.kernels import Program
-from comporta.kernels.program import previous
+from comporta.kernels.program import TRANSPOSED, previous
 
 _FORGET_BIAS = "b_f"
 
@@ -28,7 +28,7 @@ def recurrent_matrices(program: Program) -> frozenset[str]:
         if dependent.intersection(statement.operands):
             dependent.add(statement.name)
             if statement.op == "product":
-                found.add(str(statement.args[0]))
+                found.add(str(statement.args[0]).removesuffix(TRANSPOSED))
     return frozenset(found)
 
 
