@@ -54,14 +54,14 @@ class Theirs:
         with torch.no_grad():
             for name, parameter in cell.named_parameters():
                 ours = self.stacked.get(name, "").split()
-                parameter.zero_()
                 if ours:
-                    found = torch.cat([weights[each] for each in ours])
-                    parameter.copy_(found.mean() if not parameter.ndim else found.view_as(parameter))
+                    found = torch.cat([weights.get(each, torch.zeros(H)) for each in ours])
+                    parameter.copy_(found.flatten()[:1] if parameter.numel() == 1 else found)
+                elif name.startswith("bias"):
+                    parameter.zero_()
         return cell
 
 
-GATES = "W_{} b_{}"
 TABLE = {
     "atr": Theirs("ATR", "W", "U", "b"),
     "antisymmetric": Theirs(
@@ -86,7 +86,7 @@ TABLE = {
     "miru2": Theirs("MiRU2", "W_n", "U_n", "b_n"),
     "mut2": Theirs("MUT2", "W_z W_r W_n", "U_z U_r U_n", "b_z b_r b_n"),
     "mut3": Theirs("MUT3", "W_z W_r W_n", "U_z U_r U_n", "b_z b_r b_n"),
-    "mut1": Theirs("MUT1", "W_z W_r W_n", "U_r U_n", "b_z b_r", "", others={}),
+    "mut1": Theirs("MUT1", "W_z W_r W_n", "U_r U_n", "b_z b_r 0", "0 b_n"),
     "lstm-multiplicative": Theirs(
         "MultiplicativeLSTM", "W_m W_i W_f W_g W_o", "U_m", "b_m b_i b_f b_g b_o", "c_m",
         others={"weight_mh": "U_i U_f U_g U_o"}, states="h c"),
@@ -100,11 +100,12 @@ TABLE = {
     "ran": Theirs("RAN", "W_c W_i W_f", "U_i U_f", "b_i b_f", states="h c"),
     "lstm-residual": Theirs("ResLSTM", "W_i W_f W_g W_o", "U_i U_f U_g U_o", "b_i b_f b_g b_o",
         others={"weight_ph": "p_i p_f p_o", "weight_proj": "P", "weight_res": "W_h"}, states="h c"),
-    "scrn": Theirs("SCRN", "W_c W_s", "U_s U_h", "b_c b_s", "", states="h c",
+    "scrn": Theirs("SCRN", "W_c W_s", "U_s U_h", "b_c b_s", "0 b_h", states="h c",
                    others={"weight_ch": "P_s P_h"}, alpha=0.95),
     "sgrn": Theirs("SGRN", "W", "U", "b"),
-    "sgu": Theirs("SGU", "W_g W_z", "U_g U_z", "b_g b_z", "", others={}),
-    "dsgu": Theirs("DSGU", "W_g W_z", "U_g U_z", "b_g b_z", "", others={"weight_ho": "U_o"}),
+    "sgu": Theirs("SGU", "W_g W_z", "U_g U_z", "b_g b_z", "c_g 0", gate_nonlinearity="sigmoid"),
+    "dsgu": Theirs("DSGU", "W_g W_z", "U_g U_z", "b_g b_z", "c_g 0", others={"weight_ho": "U_o"},
+                   gate_nonlinearity="sigmoid"),
     "star": Theirs("STAR", "W_n W_k", "U_k", "b_n b_k"),
     "ugrnn": Theirs("UGRNN", "W_n W_g", "U_n U_g", "b_n b_g"),
     "trnn": Theirs("TRNN", "W_z W_f", b="b_z b_f"),
@@ -115,8 +116,6 @@ TABLE = {
         others={"weight_mh": "P_i P_f P_o", "bias_mh": "q_i q_f q_o"}, states="h c"),
     "cornn": Theirs("coRNN", "W", "U", "b", others={"weight_ch": "V"}, states="h v",
                     dt=0.1, gamma=1.0, epsilon=1.0),
-    "lem": Theirs("LEM", "W_p W_q W_z W_y", "U_p U_q U_z", "b_p b_q b_z b_y",
-                  others={"weight_ch": "U_y"}, states="y z", dt=1.0),
     "lstm-controller": Theirs("MCLSTM", "W_f W_i W_o W_k W_g", "U_f U_i U_o U_k U_g",
                               "b_f b_i b_o b_k b_g", states="v c"),
 }
