@@ -22,6 +22,7 @@ CFN = Cell(
     """,
     source="Laurent, von Brecht 2016, arXiv:1612.06212",
     note="Chaos-free: without input every state dies away.",
+    initial="b_t = 1, b_i = -1",
 )
 
 RAN = Cell(
@@ -35,6 +36,7 @@ RAN = Cell(
     source="Lee, Levy, Zettlemoyer 2017, arXiv:1705.07393",
     state="h c",
     note="Recurrent additive: c is a weighted sum of the inputs, nothing else.",
+    initial="b_f = 1",
 )
 
 UGRNN = Cell(
@@ -46,6 +48,7 @@ UGRNN = Cell(
     """,
     source="Collins, Sohl-Dickstein, Sussillo 2017, arXiv:1611.09913",
     note="Update gate alone, easy to train when shallow. g keeps the old state.",
+    initial="b_g = 1",
 )
 
 INTERSECTION = Cell(
@@ -62,6 +65,7 @@ INTERSECTION = Cell(
     output="y",
     note="+RNN: one gate in time, one in depth. The paper passes x on as it is, of size H; here a "
     "matrix stands before it.",
+    initial="b_p = 1",
 )
 
 MINIMALRNN = Cell(
@@ -73,6 +77,7 @@ MINIMALRNN = Cell(
     """,
     source="Chen 2017, arXiv:1711.06788",
     note="The input is encoded before it meets the state; the state stays among such encodings.",
+    initial="b_u = 1",
 )
 
 CELLS = (ATR, CFN, RAN, UGRNN, INTERSECTION, MINIMALRNN)

@@ -26,6 +26,8 @@ class Cell:
         output: the name whose value is the output of the step; the last state assigned unless
             given.
         note: one remark on the design.
+        initial: what the elements of a vector are at first, as in "b_f = 1, a = -3"; 0 unless
+            given.
 
     Raises:
         CellError: the text is not a cell; the message has line, column and the mend.
@@ -46,6 +48,7 @@ class Cell:
         state: str = "h",
         output: str | None = None,
         note: str = "",
+        initial: str = "",
     ) -> None:
         self.name = name
         self.text = textwrap.dedent(text).strip()
@@ -58,6 +61,7 @@ class Cell:
         shapes = Shapes(self.equations, self.states, self._error)
         self.parameters: Mapping[str, tuple[str, ...]] = MappingProxyType(shapes.parameters)
         self.dimensions: Mapping[str, str] = MappingProxyType(shapes.values)
+        self.initial: Mapping[str, float] = MappingProxyType(self._read_initial(initial))
         self._check_use()
 
     def __repr__(self) -> str:
@@ -130,6 +134,7 @@ class Cell:
         lines = [self.name, *(f"    {line}" for line in self.text.splitlines())]
         lines += [f"source      {self.source}"] * bool(self.source)
         lines += [f"note        {self.note}"] * bool(self.note)
+        lines += [f"initial     {self._initial}"] * bool(self.initial)
         lines += [
             f"states      {' '.join(self.states)} (output {self.output})",
             f"parameters  {parameters}",
@@ -147,6 +152,7 @@ class Cell:
             "state": " ".join(self.states),
             "output": self.output,
             "note": self.note,
+            "initial": self._initial,
         }
 
     @classmethod
@@ -158,11 +164,33 @@ class Cell:
         """
         if not isinstance(data, Mapping) or not {"name", "text"} <= data.keys():
             raise CellError("a cell is stored as a table with at least 'name' and 'text'")
-        optional = {key: data[key] for key in ("source", "state", "output", "note") if key in data}
+        known = ("source", "state", "output", "note", "initial")
+        optional = {key: data[key] for key in known if key in data}
         for key, value in {"name": data["name"], "text": data["text"], **optional}.items():
             if not isinstance(value, str):
                 raise CellError(f"the {key!r} of a cell is a text; it is {value!r}")
         return cls(data["name"], data["text"], **optional)
+
+    @property
+    def _initial(self) -> str:
+        return ", ".join(f"{name} = {value:g}" for name, value in self.initial.items())
+
+    def _read_initial(self, text: str) -> dict[str, float]:
+        found = {}
+        for part in filter(None, map(str.strip, text.split(","))):
+            name, _, value = (each.strip() for each in part.partition("="))
+            if len(self.parameters.get(name, ())) != 1:
+                raise CellError(
+                    f"initial says {part!r}, and the cell has no vector of that name; write "
+                    "VECTOR = NUMBER, with commas between several"
+                )
+            try:
+                found[name] = float(value)
+            except ValueError:
+                raise CellError(
+                    f"initial says {part!r}; write VECTOR = NUMBER, with commas between several"
+                ) from None
+        return found
 
     def _error(self, message: str, place: Place) -> CellError:
         source = self.text.splitlines()[place.line - 1].strip()

@@ -29,6 +29,7 @@ INDRNN = Cell(
     """,
     source="Li et al. 2018, arXiv:1803.04831",
     note="A unit sees no other unit's state: u_h alone says how long it remembers. Stack layers.",
+    initial="u_h = 1",
 )
 
 FASTRNN = Cell(
@@ -39,6 +40,7 @@ FASTRNN = Cell(
     """,
     source="Kusupati et al. 2018, arXiv:1901.02358",
     note="A weighted residual connection. a and b are a number a unit; the paper has one for all.",
+    initial="a = -3, b = 3",
 )
 
 FASTGRNN = Cell(
@@ -51,6 +53,7 @@ FASTGRNN = Cell(
     """,
     source="Kusupati et al. 2018, arXiv:1901.02358",
     note="Gate and candidate share their matrices. a and b are a number a unit, not one for all.",
+    initial="a = 1, b = -4",
 )
 
 ANTISYMMETRIC = Cell(

@@ -23,6 +23,7 @@ MINLSTM = Cell(
     """,
     source="Feng et al. 2024, arXiv:2410.01201",
     note="The two gates are normalized to sum to one, so the state keeps its scale.",
+    initial="b_f = 1",
 )
 
 TRNN = Cell(
@@ -33,6 +34,7 @@ TRNN = Cell(
     """,
     source="Balduzzi, Ghifary 2016, arXiv:1602.02218",
     note="Strongly typed: states are averages of inputs, and are never mixed with one another.",
+    initial="b_f = 1",
 )
 
 TGRU = Cell(
@@ -50,6 +52,7 @@ TGRU = Cell(
     state="h p_z p_f p_o",
     output="h",
     note="Strongly typed: gates read the last input in place of the last state; p carries it on.",
+    initial="b_f = 1",
 )
 
 TLSTM = Cell(
@@ -68,6 +71,7 @@ TLSTM = Cell(
     state="c p_z p_f p_o",
     output="h",
     note="Strongly typed: gates read the last input in place of the last state; p carries it on.",
+    initial="b_f = 1",
 )
 
 SRU = Cell(
@@ -82,6 +86,7 @@ SRU = Cell(
     state="c",
     output="h",
     note="Gates see the state unit by unit. The highway has a matrix, for inputs of any size.",
+    initial="b_f = 1",
 )
 
 QRNN = Cell(
@@ -100,6 +105,7 @@ QRNN = Cell(
     state="c p_z p_f p_o",
     output="h",
     note="Quasi-recurrent: a convolution of width 2, then fo-pooling.",
+    initial="b_f = 1",
 )
 
 GILR = Cell(
@@ -110,6 +116,7 @@ GILR = Cell(
     """,
     source="Martin, Cundy 2018, arXiv:1709.04057",
     note="Gated impulse linear recurrence, the layer that was first run by a parallel scan.",
+    initial="b_g = 1",
 )
 
 HGRN = Cell(
@@ -137,6 +144,7 @@ RG_LRU = Cell(
     source="De et al. 2024, arXiv:2402.19427",
     note="Real-gated linear recurrent unit of Griffin. The paper's input is of size H; here a "
     "matrix stands before it.",
+    initial="l = -3",
 )
 
 LMU = Cell(

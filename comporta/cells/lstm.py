@@ -15,6 +15,7 @@ LSTM = Cell(
     source="Hochreiter, Schmidhuber 1997; forget gate: Gers, Schmidhuber, Cummins 2000",
     state="h c",
     note="Equal to torch.nn.LSTM; g is the candidate.",
+    initial="b_f = 1",
 )
 
 LSTM_PEEPHOLE = Cell(
@@ -30,6 +31,7 @@ LSTM_PEEPHOLE = Cell(
     source="Gers, Schmidhuber 2000, Recurrent nets that time and count",
     state="h c",
     note="All three gates see the cell state of the last step, because o stands before c.",
+    initial="b_f = 1",
 )
 
 LSTM_PEEPHOLE_OUTPUT = Cell(
@@ -45,6 +47,7 @@ LSTM_PEEPHOLE_OUTPUT = Cell(
     source="Gers, Schmidhuber 2000, Recurrent nets that time and count",
     state="h c",
     note="As the paper has it, the output gate sees the new cell state: o stands after c.",
+    initial="b_f = 1",
 )
 
 LSTM_ORIGINAL = Cell(
@@ -73,6 +76,7 @@ LSTM_COUPLED = Cell(
     source="Greff et al. 2017, arXiv:1503.04069 (there CIFG)",
     state="h c",
     note="What is forgotten makes room for what is written: a quarter fewer weights.",
+    initial="b_f = 1",
 )
 
 LSTM_RESIDUAL = Cell(
@@ -88,6 +92,7 @@ LSTM_RESIDUAL = Cell(
     source="Kim, El-Khamy, Lee 2017, arXiv:1701.03360",
     state="h c",
     note="A short cut from the input to the output, for deep stacks; o gates both.",
+    initial="b_f = 1",
 )
 
 LSTM_MULTIPLICATIVE = Cell(
@@ -104,6 +109,7 @@ LSTM_MULTIPLICATIVE = Cell(
     source="Krause et al. 2016, arXiv:1609.07959",
     state="h c",
     note="Each input has a transition of its own, in factors. g is squashed here; the paper's is not.",
+    initial="b_f = 1",
 )
 
 LSTM_WORKING_MEMORY = Cell(
@@ -119,6 +125,7 @@ LSTM_WORKING_MEMORY = Cell(
     source="Landi et al. 2021, arXiv:2109.00020",
     state="h c",
     note="Peepholes with whole matrices, squashed so that a large c does not shut the gates.",
+    initial="b_f = 1",
 )
 
 LSTM_CONTROLLER = Cell(
@@ -137,6 +144,7 @@ LSTM_CONTROLLER = Cell(
     state="v c",
     output="h",
     note="What the gates see next, v, and what leaves the cell, h, have a gate each.",
+    initial="b_f = 1",
 )
 
 JANET = Cell(
@@ -149,6 +157,7 @@ JANET = Cell(
     source="van der Westhuizen, Lasenby 2018, arXiv:1804.04849",
     state="c",
     note="A forget gate alone. It begins with long memories (chrono); writing lags by 1.",
+    initial="b_f = 1",
 )
 
 NAS = Cell(
@@ -185,6 +194,7 @@ SLSTM = Cell(
     output="h",
     note="Exponential gates: a later input can overwrite all before it. n counts what was "
     "written, m keeps the exponents small.",
+    initial="b_f = 1",
 )
 
 CELLS = (

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import init
 
+from comporta.cells import Cell
 from comporta.kernels import Program
 from comporta.kernels.program import TRANSPOSED, previous
-
-_FORGET_BIAS = "b_f"
-
 
 def recurrent_matrices(program: Program) -> frozenset[str]:
     """The matrices that multiply something that depends on the state of the last step.
@@ -33,18 +31,18 @@ def recurrent_matrices(program: Program) -> frozenset[str]:
 
 
 @torch.no_grad()
-def initialize(program: Program, weights: Mapping[str, Tensor]) -> None:
+def initialize(cell: Cell, program: Program, weights: Mapping[str, Tensor]) -> None:
     """Draw the weights of one layer in place.
 
     - Matrices on the way of the state: orthogonal, so that a step neither stretches nor shrinks
       it (Saxe et al. 2014, arXiv:1312.6120).
     - Other matrices: uniform within sqrt(6 / (rows + columns)) (Glorot, Bengio 2010).
-    - Vectors (biases, peepholes): 0; a bias named b_f, that of a forget gate f which keeps the
-      state, is 1, so that a fresh cell remembers (Jozefowicz et al. 2015; for minLSTM Feng et al.
-      2024, arXiv:2410.01201).
+    - Vectors (biases, peepholes): what the cell says of them, as `lstm` does of the bias of its
+      forget gate, which is 1, so that a fresh cell remembers (Jozefowicz et al. 2015); else 0.
 
     Args:
-        program: the step of the cell.
+        cell: the cell.
+        program: its step.
         weights: parameter name -> tensor to fill.
     """
     recurrent = recurrent_matrices(program)
@@ -52,7 +50,7 @@ def initialize(program: Program, weights: Mapping[str, Tensor]) -> None:
         if weight.is_meta:
             continue  # Only its size is of interest, and a large one would take long.
         if weight.ndim == 1:
-            weight.fill_(1.0 if name == _FORGET_BIAS else 0.0)
+            weight.fill_(cell.initial.get(name, 0.0))
         elif name in recurrent:
             # The decomposition behind it does not exist in half precision.
             drawn = torch.empty_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))

@@ -32,8 +32,8 @@ class Recurrent(nn.Module):
 
     Weights start as follows. Matrices that multiply something that depends on the state are
     orthogonal (Saxe et al. 2014, arXiv:1312.6120), other matrices uniform within
-    sqrt(6 / (rows + columns)) (Glorot, Bengio 2010), vectors 0, and the bias b_f of a forget gate
-    1 (Jozefowicz, Zaremba, Sutskever 2015).
+    sqrt(6 / (rows + columns)) (Glorot, Bengio 2010), vectors what the cell says of them: `lstm`
+    begins the bias of its forget gate with 1 (Jozefowicz, Zaremba, Sutskever 2015), others with 0.
 
     Args:
         cell: a name from `comporta.cells.names()`, or a `comporta.Cell`.
@@ -113,7 +113,7 @@ class Recurrent(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew; learned initial states become 0."""
         for weights in self._weights():
-            initialize(self.program, weights)
+            initialize(self.cell, self.program, weights)
         for states in self.initial.values():
             for value in states.parameters():
                 nn.init.zeros_(value)
