@@ -178,7 +178,7 @@ def test_latex_is_well_formed(cell: Cell) -> None:
         assert depth == 0
         assert line.count("(") == line.count(")")
         stem = equation.name.partition("_")[0]
-            assert line.startswith(stem if len(stem) == 1 else r"\mathrm")
+        assert line.startswith(stem if len(stem) == 1 else r"\mathrm")
         assert "_t " not in line
 
 
