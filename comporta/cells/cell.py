@@ -89,7 +89,7 @@ class Cell:
 
     @cached_property
     def _facts(self) -> Facts:
-        return Facts(self.equations)
+        return Facts(self.equations, self.states)
 
     @cached_property
     def biases(self) -> frozenset[str]:
