@@ -1,6 +1,6 @@
 """docs/cells.md: every cell of the catalog, its equations printed from the code.
 
-    python -m benchmarks.cells_page
+python -m benchmarks.cells_page
 """
 
 from __future__ import annotations

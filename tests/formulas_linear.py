@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from formulas import P, Step, alone, formula, gate, logistic, mix
 from torch import Tensor, tanh
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import silu
 
 
 @formula("mingru")

@@ -41,7 +41,7 @@ def test_the_input_gate_of_an_lstm_is_the_forget_gate_turned_round() -> None:
 
 
 def test_cells_of_unknown_gates_and_short_memories_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="'rnn' keeps its state is not known"):
+    with pytest.raises(ConfigurationError, match="'rnn' does not say"):
         spread_memory(Recurrent("rnn", 2, 3), 9)
     with pytest.raises(ConfigurationError, match="memory of 2 steps"):
         spread_memory(Recurrent("gru", 2, 3), 2)

@@ -37,6 +37,7 @@ RAN = Cell(
     state="h c",
     note="Recurrent additive: c is a weighted sum of the inputs, nothing else.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 UGRNN = Cell(
@@ -49,6 +50,7 @@ UGRNN = Cell(
     source="Collins, Sohl-Dickstein, Sussillo 2017, arXiv:1611.09913",
     note="Update gate alone, easy to train when shallow. g keeps the old state.",
     initial="b_g = 1",
+    keeps="b_g",
 )
 
 INTERSECTION = Cell(
@@ -66,6 +68,7 @@ INTERSECTION = Cell(
     note="+RNN: one gate in time, one in depth. The paper passes x on as it is, of size H; here a "
     "matrix stands before it.",
     initial="b_p = 1",
+    keeps="b_p",
 )
 
 MINIMALRNN = Cell(
@@ -78,6 +81,7 @@ MINIMALRNN = Cell(
     source="Chen 2017, arXiv:1711.06788",
     note="The input is encoded before it meets the state; the state stays among such encodings.",
     initial="b_u = 1",
+    keeps="b_u",
 )
 
 CELLS = (ATR, CFN, RAN, UGRNN, INTERSECTION, MINIMALRNN)

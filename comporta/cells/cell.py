@@ -28,6 +28,8 @@ class Cell:
         note: one remark on the design.
         initial: what the elements of a vector are at first, as in "b_f = 1, a = -3"; 0 unless
             given.
+        keeps: the biases of gates that keep the state, and with a minus sign those of gates that
+            write it, as in "b_f -b_i"; see `comporta.nn.spread_memory`.
 
     Raises:
         CellError: the text is not a cell; the message has line, column and the mend.
@@ -49,6 +51,7 @@ class Cell:
         output: str | None = None,
         note: str = "",
         initial: str = "",
+        keeps: str = "",
     ) -> None:
         self.name = name
         self.text = textwrap.dedent(text).strip()
@@ -62,6 +65,7 @@ class Cell:
         self.parameters: Mapping[str, tuple[str, ...]] = MappingProxyType(shapes.parameters)
         self.dimensions: Mapping[str, str] = MappingProxyType(shapes.values)
         self.initial: Mapping[str, float] = MappingProxyType(self._read_initial(initial))
+        self.keeps: Mapping[str, int] = MappingProxyType(self._read_keeps(keeps))
         self._check_use()
 
     def __repr__(self) -> str:
@@ -153,6 +157,7 @@ class Cell:
             "output": self.output,
             "note": self.note,
             "initial": self._initial,
+            "keeps": self._keeps,
         }
 
     @classmethod
@@ -164,7 +169,7 @@ class Cell:
         """
         if not isinstance(data, Mapping) or not {"name", "text"} <= data.keys():
             raise CellError("a cell is stored as a table with at least 'name' and 'text'")
-        known = ("source", "state", "output", "note", "initial")
+        known = ("source", "state", "output", "note", "initial", "keeps")
         optional = {key: data[key] for key in known if key in data}
         for key, value in {"name": data["name"], "text": data["text"], **optional}.items():
             if not isinstance(value, str):
@@ -190,6 +195,20 @@ class Cell:
                 raise CellError(
                     f"initial says {part!r}; write VECTOR = NUMBER, with commas between several"
                 ) from None
+        return found
+
+    @property
+    def _keeps(self) -> str:
+        return " ".join(f"{'-' * (sign < 0)}{name}" for name, sign in self.keeps.items())
+
+    def _read_keeps(self, text: str) -> dict[str, int]:
+        found = {name.removeprefix("-"): -1 if name[0] == "-" else 1 for name in text.split()}
+        for name in found:
+            if len(self.parameters.get(name, ())) != 1:
+                raise CellError(
+                    f"keeps says {name!r}, and the cell has no vector of that name; write the "
+                    "biases of gates, as in b_f -b_i"
+                )
         return found
 
     def _error(self, message: str, place: Place) -> CellError:

@@ -12,6 +12,7 @@ GRU = Cell(
     """,
     source="Cho et al. 2014, arXiv:1406.1078",
     note="Reset after the product, as in torch.nn.GRU and cuDNN: z keeps the old state.",
+    keeps="b_z",
 )
 
 GRU_RESET_BEFORE = Cell(
@@ -25,6 +26,7 @@ GRU_RESET_BEFORE = Cell(
     source="Chung et al. 2014, arXiv:1412.3555, in the form lectures teach",
     state="c",
     note="Reset before the product, and u writes: two products follow one another in a step.",
+    keeps="-b_u",
 )
 
 GRU_ONE_GATE = Cell(
@@ -37,6 +39,7 @@ GRU_ONE_GATE = Cell(
     source="Chung et al. 2014, arXiv:1412.3555, simplified as lectures teach it",
     state="c",
     note="No reset gate: u alone decides how much of the candidate n is written.",
+    keeps="-b_u",
 )
 
 MGU = Cell(
@@ -48,6 +51,7 @@ MGU = Cell(
     """,
     source="Zhou et al. 2016, arXiv:1603.09420",
     note="Minimal gated unit: one gate resets the state before the product, and writes.",
+    keeps="-b_f",
 )
 
 LIGRU = Cell(
@@ -59,6 +63,7 @@ LIGRU = Cell(
     """,
     source="Ravanelli et al. 2018, arXiv:1803.10225",
     note="Light GRU, for speech: no reset gate, ReLU. The paper also normalizes W @ x by batch.",
+    keeps="b_z",
 )
 
 LIGHTRU = Cell(
@@ -70,6 +75,7 @@ LIGHTRU = Cell(
     """,
     source="Ye et al. 2024, doi:10.3390/electronics13163204",
     note="Light recurrent unit: the candidate does not see the state, the gate does.",
+    keeps="-b_f",
 )
 
 MIRU1 = Cell(
@@ -103,6 +109,7 @@ MUT1 = Cell(
     """,
     source="Jozefowicz, Zaremba, Sutskever 2015, An empirical exploration of recurrent networks",
     note="Found by evolution; z does not see the state. The paper's input is of size H, ours W @ x.",
+    keeps="-b_z",
 )
 
 MUT2 = Cell(
@@ -115,6 +122,7 @@ MUT2 = Cell(
     """,
     source="Jozefowicz, Zaremba, Sutskever 2015, An empirical exploration of recurrent networks",
     note="Found by evolution. In the paper r sees x itself, of size H; here a matrix stands before.",
+    keeps="-b_z",
 )
 
 MUT3 = Cell(
@@ -127,6 +135,7 @@ MUT3 = Cell(
     """,
     source="Jozefowicz, Zaremba, Sutskever 2015, An empirical exploration of recurrent networks",
     note="Found by evolution: the state is squashed before it opens z.",
+    keeps="-b_z",
 )
 
 BRC = Cell(
@@ -138,6 +147,7 @@ BRC = Cell(
     """,
     source="Vecoven, Ernst, Drion 2021, arXiv:2006.05252",
     note="Bistable: where a is above 1 a unit keeps its sign for ever. No unit sees another one.",
+    keeps="b_c",
 )
 
 NBRC = Cell(
@@ -149,6 +159,7 @@ NBRC = Cell(
     """,
     source="Vecoven, Ernst, Drion 2021, arXiv:2006.05252",
     note="Bistable, with neuromodulation: the other units open the gates.",
+    keeps="b_c",
 )
 
 SGU = Cell(
@@ -160,6 +171,7 @@ SGU = Cell(
     """,
     source="Gao, Glowacka 2016, arXiv:1604.02910",
     note="Simple gated unit: input and state are multiplied, so that a state of 0 stays 0.",
+    keeps="-b_z",
 )
 
 DSGU = Cell(
@@ -171,6 +183,7 @@ DSGU = Cell(
     """,
     source="Gao, Glowacka 2016, arXiv:1604.02910",
     note="Deep simple gated unit: one more matrix before the output.",
+    keeps="-b_z",
 )
 
 SGRN = Cell(
@@ -193,6 +206,7 @@ STAR = Cell(
     """,
     source="Turkoglu et al. 2019, arXiv:1911.11033",
     note="Stackable: gradients keep their size through many layers. The outer tanh forgets slowly.",
+    keeps="-b_k",
 )
 
 CELLS = (

@@ -11,6 +11,7 @@ MINGRU = Cell(
     """,
     source="Feng et al. 2024, arXiv:2410.01201",
     note="z writes. Nothing in the time loop is a product, so steps cost next to nothing.",
+    keeps="-b_z",
 )
 
 MINLSTM = Cell(
@@ -24,6 +25,7 @@ MINLSTM = Cell(
     source="Feng et al. 2024, arXiv:2410.01201",
     note="The two gates are normalized to sum to one, so the state keeps its scale.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 TRNN = Cell(
@@ -35,6 +37,7 @@ TRNN = Cell(
     source="Balduzzi, Ghifary 2016, arXiv:1602.02218",
     note="Strongly typed: states are averages of inputs, and are never mixed with one another.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 TGRU = Cell(
@@ -53,6 +56,7 @@ TGRU = Cell(
     output="h",
     note="Strongly typed: gates read the last input in place of the last state; p carries it on.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 TLSTM = Cell(
@@ -72,6 +76,7 @@ TLSTM = Cell(
     output="h",
     note="Strongly typed: gates read the last input in place of the last state; p carries it on.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 SRU = Cell(
@@ -87,6 +92,7 @@ SRU = Cell(
     output="h",
     note="Gates see the state unit by unit. The highway has a matrix, for inputs of any size.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 QRNN = Cell(
@@ -106,6 +112,7 @@ QRNN = Cell(
     output="h",
     note="Quasi-recurrent: a convolution of width 2, then fo-pooling.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 GILR = Cell(
@@ -117,6 +124,7 @@ GILR = Cell(
     source="Martin, Cundy 2018, arXiv:1709.04057",
     note="Gated impulse linear recurrence, the layer that was first run by a parallel scan.",
     initial="b_g = 1",
+    keeps="b_g",
 )
 
 HGRN = Cell(
@@ -131,6 +139,7 @@ HGRN = Cell(
     state="c",
     output="h",
     note="Forget gates with a learned lower bound l, one a unit; real states.",
+    keeps="b_f",
 )
 
 RG_LRU = Cell(

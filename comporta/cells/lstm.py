@@ -16,6 +16,7 @@ LSTM = Cell(
     state="h c",
     note="Equal to torch.nn.LSTM; g is the candidate.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_PEEPHOLE = Cell(
@@ -32,6 +33,7 @@ LSTM_PEEPHOLE = Cell(
     state="h c",
     note="All three gates see the cell state of the last step, because o stands before c.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_PEEPHOLE_OUTPUT = Cell(
@@ -48,6 +50,7 @@ LSTM_PEEPHOLE_OUTPUT = Cell(
     state="h c",
     note="As the paper has it, the output gate sees the new cell state: o stands after c.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_ORIGINAL = Cell(
@@ -77,6 +80,7 @@ LSTM_COUPLED = Cell(
     state="h c",
     note="What is forgotten makes room for what is written: a quarter fewer weights.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 LSTM_RESIDUAL = Cell(
@@ -93,6 +97,7 @@ LSTM_RESIDUAL = Cell(
     state="h c",
     note="A short cut from the input to the output, for deep stacks; o gates both.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_MULTIPLICATIVE = Cell(
@@ -110,6 +115,7 @@ LSTM_MULTIPLICATIVE = Cell(
     state="h c",
     note="Each input has a transition of its own, in factors. g is squashed here; the paper's is not.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_WORKING_MEMORY = Cell(
@@ -126,6 +132,7 @@ LSTM_WORKING_MEMORY = Cell(
     state="h c",
     note="Peepholes with whole matrices, squashed so that a large c does not shut the gates.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 LSTM_CONTROLLER = Cell(
@@ -145,6 +152,7 @@ LSTM_CONTROLLER = Cell(
     output="h",
     note="What the gates see next, v, and what leaves the cell, h, have a gate each.",
     initial="b_f = 1",
+    keeps="b_f -b_i",
 )
 
 JANET = Cell(
@@ -158,6 +166,7 @@ JANET = Cell(
     state="c",
     note="A forget gate alone. It begins with long memories (chrono); writing lags by 1.",
     initial="b_f = 1",
+    keeps="b_f",
 )
 
 NAS = Cell(

@@ -7,14 +7,6 @@ import torch
 from comporta.errors import ConfigurationError
 from comporta.nn.recurrent import Recurrent
 
-# The biases of gates that keep the state (1) or write it (-1), by the name of the cell.
-_GATES = {
-    "gru": {"b_z": 1},
-    "gru-reset-before": {"b_u": -1},
-    "gru-one-gate": {"b_u": -1},
-    "lstm": {"b_f": 1, "b_i": -1},
-}
-
 
 @torch.no_grad()
 def spread_memory(layer: Recurrent, steps: int) -> None:
@@ -29,11 +21,11 @@ def spread_memory(layer: Recurrent, steps: int) -> None:
     Source: Tallec & Ollivier 2018, arXiv:1804.11188 (chrono initialization).
 
     Args:
-        layer: a layer of gru, gru-reset-before, gru-one-gate or lstm.
+        layer: a layer of a cell that says which gates keep its state (`Cell.keeps`).
         steps: how long the longest memory is to be, at least 3.
 
     Raises:
-        ConfigurationError: too few steps, or another cell.
+        ConfigurationError: too few steps, or a cell without such a gate.
 
     >>> layer = Recurrent("gru", 2, 3)
     >>> spread_memory(layer, 50)
@@ -42,11 +34,11 @@ def spread_memory(layer: Recurrent, steps: int) -> None:
     """
     if steps < 3:
         raise ConfigurationError(f"a memory of {steps} steps; it must be at least 3")
-    gates = _GATES.get(layer.cell.name)
-    if gates is None:
+    gates = layer.cell.keeps
+    if not gates:
         raise ConfigurationError(
-            f"which gate of the cell {layer.cell.name!r} keeps its state is not known; leave the "
-            f"memory out, or take one of {', '.join(_GATES)}"
+            f"the cell {layer.cell.name!r} does not say which gate keeps its state; leave the "
+            'memory out, or write keeps = "..." in the cell, as lstm does: "b_f -b_i"'
         )
     for weights in layer.layers.values():
         values = dict(weights.named_parameters())

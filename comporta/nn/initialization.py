@@ -12,6 +12,7 @@ from comporta.cells import Cell
 from comporta.kernels import Program
 from comporta.kernels.program import TRANSPOSED, previous
 
+
 def recurrent_matrices(program: Program) -> frozenset[str]:
     """The matrices that multiply something that depends on the state of the last step.
 
