@@ -108,7 +108,7 @@ MUT1 = Cell(
     h = z * n + (1 - z) * h
     """,
     source="Jozefowicz, Zaremba, Sutskever 2015, An empirical exploration of recurrent networks",
-    note="Found by evolution; z does not see the state. The paper's input is of size H, ours W @ x.",
+    note="Found by evolution; z does not see the state. In the paper x is of size H.",
     keeps="-b_z",
 )
 
@@ -121,7 +121,7 @@ MUT2 = Cell(
     h = z * n + (1 - z) * h
     """,
     source="Jozefowicz, Zaremba, Sutskever 2015, An empirical exploration of recurrent networks",
-    note="Found by evolution. In the paper r sees x itself, of size H; here a matrix stands before.",
+    note="Found by evolution. In the paper r sees x itself, of size H.",
     keeps="-b_z",
 )
 

@@ -113,7 +113,7 @@ LSTM_MULTIPLICATIVE = Cell(
     """,
     source="Krause et al. 2016, arXiv:1609.07959",
     state="h c",
-    note="Each input has a transition of its own, in factors. g is squashed here; the paper's is not.",
+    note="Each input has a transition of its own, in factors. In the paper g is not squashed.",
     initial="b_f = 1",
     keeps="b_f -b_i",
 )
