@@ -8,6 +8,7 @@ executed. The words are
     sigmoid tanh relu softplus exp log sqrt sin abs      elementwise functions
     min(a, b) max(a, b) clip(a, low, high)               elementwise choices
     where(a > b, p, q)                                   p where the comparison holds, else q
+    layer_norm(a)                                        a with mean 0 and variance 1 over its units
 
 `x` is the input of the step. A state read before the line that assigns it is its value of the last
 step, after that line its value of this step. A capital name followed by `@` is a matrix, a name
@@ -34,6 +35,7 @@ FUNCTIONS = {
     "sqrt": 1,
     "sin": 1,
     "abs": 1,
+    "layer_norm": 1,
     "min": 2,
     "max": 2,
     "clip": 3,

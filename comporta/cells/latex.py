@@ -14,6 +14,7 @@ _NAMED = {
     "sin": r"\sin",
     "min": r"\min",
     "max": r"\max",
+    "layer_norm": r"\mathrm{LN}",
 }
 _INFIX = {"add": " + ", "sub": " - ", "mul": r" \odot ", "lt": " < ", "le": r" \le ",
           "gt": " > ", "ge": r" \ge "}  # fmt: skip

@@ -183,6 +183,9 @@ class _Reverse:
                 self.add(a, emit("neg", d))
             case "copy", (a,):
                 self.add(a, d)
+            case "mean", (a,):
+                # The map of a row to its mean is symmetric.
+                self.add(a, emit("mean", d))
             case "min" | "max", (a, b):
                 self.pull_choice(statement, d)
             case "where", (condition, a, b):

@@ -17,6 +17,9 @@ from comporta.cells.equation import Apply, Name, Node, Number, Product
 
 Operand = str | float
 
+EPSILON = 1e-5
+"""What layer normalization adds to the variance."""
+
 TRANSPOSED = ".T"
 """What stands behind the name of a matrix where a program means its transpose."""
 
@@ -25,7 +28,8 @@ TRANSPOSED = ".T"
 class Statement:
     """`name = op(args)`; an argument is a name or a number.
 
-    `op` is an elementwise operation, or "product" with the arguments (matrix, operand).
+    `op` is an elementwise operation, "mean" (of a row, the same number in all its units), or
+    "product" with the arguments (matrix, operand).
     """
 
     name: str
@@ -185,6 +189,8 @@ class Builder:
                 return a
             case "neg", (str(a),) if a in self._negated:
                 return self._negated[a]
+            case "mean", (float(a),):
+                return a
         return None
 
 
@@ -269,7 +275,19 @@ class _Lowering:
                                  under=under, name=name)  # fmt: skip
             case "pow", [a, float(exponent)]:
                 return self.power(a, exponent, under=under, name=name)
+            case "layer_norm", [a]:
+                return self.layer_norm(a, under=under, name=name)
         return self.emit(node.op, *args, under=under, name=name)
+
+    def layer_norm(self, a: Operand, *, under: str, name: str | None) -> Operand:
+        """(a - mean) / sqrt(variance + epsilon), the variance from differences to the mean."""
+
+        def emit(op: str, *args: Operand, name: str | None = None) -> Operand:
+            return self.emit(op, *args, under=under, name=name)
+
+        centred = emit("sub", a, emit("mean", a))
+        variance = emit("mean", emit("mul", centred, centred))
+        return emit("div", centred, emit("sqrt", emit("add", variance, EPSILON)), name=name)
 
     def power(self, a: Operand, exponent: float, *, under: str, name: str | None) -> Operand:
         if exponent == 0.5:

@@ -32,6 +32,7 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
     "sqrt": torch.sqrt,
     "sin": torch.sin,
     "abs": torch.abs,
+    "mean": lambda a: a.mean(-1, keepdim=True).expand_as(a),
     "min": torch.minimum,
     "max": torch.maximum,
     "lt": torch.lt,

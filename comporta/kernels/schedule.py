@@ -29,10 +29,19 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Products whose operands are ready, then the elementwise statements that they allow."""
+    """Products whose operands are ready, then the elementwise statements that they allow.
+
+    A mean needs its whole row: it is ready when the block is done, for later phases.
+    """
 
     groups: tuple[Group, ...]
     statements: tuple[Statement, ...]
+    means: tuple[Statement, ...] = ()
+
+    @property
+    def block(self) -> tuple[Statement, ...]:
+        """All that the elementwise block of the phase computes."""
+        return (*self.statements, *self.means)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,8 @@ class Schedule:
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """The elementwise statements of all phases."""
-        return tuple(s for phase in self.phases for s in phase.statements)
+        """The statements of all phases but for products."""
+        return tuple(s for phase in self.phases for s in phase.block)
 
 
 @cache
@@ -97,11 +106,13 @@ def phases(
     """
     level = levels(statements, groups)
     chosen = _latest(statements, groups, level, first)
-    count = 1 + max([0, *chosen.values(), *(level[g.results[0]] for g in groups)])
+    ends = [chosen[s.name] + (s.op == "mean") for s in statements]
+    count = 1 + max([0, *ends, *(level[g.results[0]] for g in groups)])
     return tuple(
         Phase(
             tuple(g for g in groups if level[g.results[0]] == k),
-            tuple(s for s in statements if chosen[s.name] == k),
+            tuple(s for s in statements if chosen[s.name] == k and s.op != "mean"),
+            tuple(s for s in statements if chosen[s.name] == k and s.op == "mean"),
         )
         for k in range(count)
     )
@@ -120,7 +131,8 @@ def levels(statements: Sequence[Statement], groups: Sequence[Group]) -> dict[str
                 level |= dict.fromkeys(group.results, ready)
         for s in waiting:
             if all(o in level or o not in made for o in s.operands):
-                level[s.name] = max((level.get(o, 0) for o in s.operands), default=0)
+                ready = max((level.get(o, 0) for o in s.operands), default=0)
+                level[s.name] = ready + (s.op == "mean")
         waiting = [s for s in waiting if s.name not in level]
         pending = [group for group in pending if group.results[0] not in level]
         assert len(waiting) + len(pending) < left, "the step reads a value that it never makes"
@@ -139,9 +151,9 @@ def _latest(
             readers.setdefault(operand, []).append(level[group.results[0]] - 1)
     chosen: dict[str, int] = {}
     for s in reversed(statements):
-        chosen[s.name] = min(readers.get(s.name, [level[s.name]]))
+        chosen[s.name] = min(readers.get(s.name, [level[s.name]])) - (s.op == "mean")
         if first.intersection(s.operands):
-            assert level[s.name] == 0
+            assert level[s.name] == (s.op == "mean")
             chosen[s.name] = 0
         for operand in s.operands:
             readers.setdefault(operand, []).append(chosen[s.name])

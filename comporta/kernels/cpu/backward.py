@@ -170,7 +170,8 @@ def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
     fields.place("output", sizes.in_order(Buffer(Given("output"), *incoming)))
     fields.place("vector", Buffer(made.vectors, 0, 0))
     fields.place("next", scratch.rows((batch, sections["next"] * width)))
-    fields.place("passing", scratch.rows((batch, sections["passing"] * width)))
+    for name in ("passing", "mean"):
+        fields.place(name, scratch.rows((batch, sections[name] * width)))
     sets = -(-batch // ROWS_PER_TOTAL)
     totals = scratch.rows((sets, sections["total"] * width))
     fields.place("total", totals)

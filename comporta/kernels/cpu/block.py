@@ -16,8 +16,8 @@ from comporta.kernels.program import Operand
 Address = Callable[[Place], Value]
 
 
-def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value) -> None:
-    """The block of a phase for one row.
+def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value, size: Value) -> None:  # fmt: skip
+    """The block of a phase for one row, and the means of what it computes.
 
     Args:
         e: where to emit.
@@ -25,19 +25,24 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
         phase: which phase of the step.
         address: gives the address of a section of this row.
         width: the padded hidden size, a multiple of the vector's lanes.
+        size: the hidden size.
     """
-    statements = step.phases[phase].statements
+    statements, means = step.phases[phase].statements, step.phases[phase].means
     computed = {s.name for s in statements}
     stores, sums = step.stores[phase], step.sums[phase]
-    wanted = [o for s in statements for o in s.operands]
+    wanted = [o for s in (*statements, *means) for o in s.operands]
     wanted += [v for store in (*stores, *sums) for v in store.values if isinstance(v, str)]
     loads = [name for name in dict.fromkeys(wanted) if name not in computed]
     sources = {name: address(step.reads[name]) for name in loads}
     targets = [address(store.place) for store in stores]
     totals = [address(store.place) for store in sums]
+    averages = [e.reserve(e.real.lanes) for _ in means]
+    for average in averages:
+        e.store(e.real.splat(0.0), average)
     with e.loop(e.number(0), width, e.real.lanes) as j:
         values: dict[Operand, Value] = {
-            name: _load(e, step, name, e.at(source, j)) for name, source in sources.items()
+            name: _load(e, step, name, source if step.reads[name].flat else e.at(source, j))
+            for name, source in sources.items()
         }
         before = [e.load(e.at(total, j)) for total in totals]
         math = VectorMath(e)
@@ -47,6 +52,14 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
             e.store(_stored(e, step, values, store.values[0]), e.at(target, j))
         for store, old, total in zip(sums, before, totals, strict=True):
             e.store(e.builder.fadd(old, values[store.values[0]]), e.at(total, j))
+        for s, average in zip(means, averages, strict=True):
+            inside = e.builder.select(
+                e.first_lanes(e.sub(size, j)), values[s.args[0]], e.real.splat(0.0)
+            )
+            e.store(e.builder.fadd(e.load(average), inside), average)
+    for s, average in zip(means, averages, strict=True):
+        whole = e.builder.fdiv(e.total(e.load(average)), e.builder.sitofp(size, e.real.scalar))
+        e.store(e.spread(whole), address(step.reads[s.name]))
 
 
 def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,

@@ -132,7 +132,9 @@ class Emitter:
 
     def reserve(self, count: int) -> Value:
         """Room for so many numbers while the function runs, aligned to vectors."""
-        room = self.builder.alloca(ir.ArrayType(self.real.scalar, count))
+        # At the beginning of the function: in a loop every turn would take more of the stack.
+        with self.builder.goto_entry_block():
+            room = self.builder.alloca(ir.ArrayType(self.real.scalar, count))
         room.align = self.real.lanes * self.real.bytes
         room.type = POINTER  # llvmlite would give it a typed pointer
         return room
@@ -233,6 +235,15 @@ class Emitter:
         )
         zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+    def total(self, vector: Value) -> Value:
+        """The sum of the lanes: halves are added to each other, so that its order is fixed."""
+        lanes = self.real.lanes
+        while lanes > 1:
+            lanes //= 2
+            order = [*range(lanes, 2 * lanes), *range(self.real.lanes)][: self.real.lanes]
+            vector = self.builder.fadd(vector, self._mix(vector, vector, order))
+        return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
     def intrinsic(self, name: str, *args: Value) -> Value:
         """An LLVM intrinsic on vectors of reals."""

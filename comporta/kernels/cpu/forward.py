@@ -99,7 +99,7 @@ def plan(sizes: Sizes) -> Plan:
     fields.place("output", sizes.in_order(output))
     fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
     for name in sections:
-        if name.startswith(("product", "passing")):
+        if name.startswith(("product", "passing", "mean")):
             fields.place(name, scratch.rows((sizes.batch, sections[name] * width)))
     jobs = sizes.products.jobs(PACK)
     vectors = _pack_vectors(sizes, stays, jobs)

@@ -11,6 +11,7 @@ row is cut into sections of the padded hidden size, one for each value:
     next      on the way back: gradients of the states, for the earlier step
     total     on the way back: gradients of the vectors, summed over steps and a few rows
     vector    the vector parameters, one row for all
+    mean      means of rows, each in one vector
     product0  results of the first group of products, and so on
 """
 
@@ -28,11 +29,15 @@ from comporta.kernels.schedule import Phase, Schedule, schedule
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A section of a buffer; `later` means the slot of the following step."""
+    """A section of a buffer; `later` means the slot of the following step.
+
+    In a `flat` section one vector stands for all.
+    """
 
     buffer: str
     section: int
     later: bool = False
+    flat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class _Writes:
                 *(s.name for s in phase.statements),
             )
         }
+        self.ready |= {s.name: k + 1 for k, phase in enumerate(phases) for s in phase.means}
 
     def write(self, value: Operand, place: Place, idle: tuple[Operand, ...] | None) -> None:
         phase = self.ready.get(value, 0) if isinstance(value, str) else 0
@@ -129,7 +135,8 @@ def forward_step(program: Program, *, training: bool) -> Step:
     """The layout of the forward step; training keeps what the backward pass needs."""
     plan = schedule(program)
     kept = differentiate(program).saved if training else ()
-    reads = _forward_leaves(plan)
+    means = _means(plan.phases)
+    reads = _forward_leaves(plan) | means
     writes = _Writes(plan.phases)
     for i, state in enumerate(program.states):
         writes.write(state, Place("state", i, later=True), (previous(state),))
@@ -159,6 +166,7 @@ def forward_step(program: Program, *, training: bool) -> Step:
             "passing": len(passing),
             "output": 1,
             "vector": len(program.vectors),
+            "mean": len(means),
             **{f"product{i}": len(group.results) for i, group in enumerate(plan.groups)},
         },
     )
@@ -167,7 +175,8 @@ def forward_step(program: Program, *, training: bool) -> Step:
 def backward_step(program: Program) -> Step:
     """The layout of the adjoint step."""
     adjoint = differentiate(program)
-    reads = _backward_leaves(program, adjoint)
+    means = _means(adjoint.phases)
+    reads = _backward_leaves(program, adjoint) | means
     gradients = product_gradients(program)
     writes = _Writes(adjoint.phases)
     for i, state in enumerate(program.states):
@@ -206,6 +215,7 @@ def backward_step(program: Program) -> Step:
             "next": len(program.states),
             "total": len(totals),
             "vector": len(program.vectors),
+            "mean": len(means),
             **{f"product{i}": 1 for i in range(len(adjoint.groups))},
         },
     )
@@ -225,7 +235,7 @@ def product_gradients(program: Program) -> Gradients:
         if _find(order, names) is None:
             order += names
     operands = [name for name in adjoint.saved if any(g.operands == (name,) for g in plan.groups)]
-    blocks = sum(bool(phase.statements) for phase in adjoint.phases)
+    blocks = sum(bool(phase.block) for phase in adjoint.phases)
     # With one block all that it reads of a row is read before anything is written, and the
     # gradients can take the place of what was kept, except for the operands of products.
     start = len(operands) if blocks <= 1 else len(adjoint.saved)
@@ -269,13 +279,18 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
     return reads
 
 
+def _means(phases: Sequence[Phase]) -> dict[str, Place]:
+    names = [s.name for phase in phases for s in phase.means]
+    return {name: Place("mean", i, flat=True) for i, name in enumerate(names)}
+
+
 def _passing(phases: Sequence[Phase], reads: Mapping[str, Place]) -> tuple[str, ...]:
     """The values that a later block or a product reads and that stand nowhere yet."""
     found: dict[str, None] = {}
     made: set[str] = set()
     for phase in phases:
         wanted = [o for group in phase.groups for o in group.operands]
-        wanted += [o for s in phase.statements for o in s.operands]
+        wanted += [o for s in phase.block for o in s.operands]
         found |= dict.fromkeys(o for o in wanted if o in made and o not in reads)
         made |= {s.name for s in phase.statements}
     return tuple(found)
@@ -312,10 +327,10 @@ def steps_in_place(program: Program) -> bool:
     written = dict.fromkeys(plan.hoisted.results, 0)
     for k, phase in enumerate(plan.phases):
         written |= {result: k for group in phase.groups for result in group.results}
-        written |= {s.name: k for s in phase.statements}
+        written |= {s.name: k for s in phase.block}
     for k, phase in enumerate(plan.phases):
         read = {o for group in phase.groups for o in group.operands}
-        read |= {o for s in phase.statements for o in s.operands}
+        read |= {o for s in phase.block for o in s.operands}
         if any(previous(state) in read and k > written[state] for state in program.states):
             return False
     return True

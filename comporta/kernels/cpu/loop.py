@@ -159,7 +159,7 @@ class _Loop:
                 group += 1
             if phase.groups:
                 self.meet()
-            if self.step.stores[k] or self.step.sums[k]:
+            if self.step.stores[k] or self.step.sums[k] or phase.means:
                 self.block(k, s)
                 self.meet()
 
@@ -289,7 +289,7 @@ class _Loop:
             active = e.builder.and_(e.builder.not_(e.less(s, start)), e.less(s, stop))
             with e.builder.if_else(active, likely=True) as (runs, idles):
                 with runs:
-                    emit_block(e, self.step, phase, address, f["width"])
+                    emit_block(e, self.step, phase, address, f["width"], f["size"])
                     self.tail(phase, address)
                 with idles:
                     emit_idle(e, self.step, self.step.idle[phase], address, f["width"])
