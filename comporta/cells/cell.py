@@ -30,6 +30,7 @@ class Cell:
             given.
         keeps: the biases of gates that keep the state, and with a minus sign those of gates that
             write it, as in "b_f -b_i"; see `comporta.nn.spread_memory`.
+        streams: the names of further inputs of hidden size, such as the masks of a regularizer.
 
     Raises:
         CellError: the text is not a cell; the message has line, column and the mend.
@@ -52,14 +53,16 @@ class Cell:
         note: str = "",
         initial: str = "",
         keeps: str = "",
+        streams: str = "",
     ) -> None:
         self.name = name
         self.text = textwrap.dedent(text).strip()
         self.source = source
         self.note = note
         self.states: tuple[str, ...] = tuple(state.split())
+        self.streams: tuple[str, ...] = tuple(streams.split())
         self._check_states()
-        self.equations: tuple[Equation, ...] = parse(self.text, self.states)
+        self.equations: tuple[Equation, ...] = parse(self.text, self.states, self.streams)
         self.output = output or self._last_state_assigned()
         shapes = Shapes(self.equations, self.states, self._error)
         self.parameters: Mapping[str, tuple[str, ...]] = MappingProxyType(shapes.parameters)
@@ -85,7 +88,7 @@ class Cell:
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        return self.equations, self.states, self.output
+        return self.equations, self.states, self.streams, self.output
 
     @cached_property
     def _by_name(self) -> Mapping[str, Node]:
@@ -158,6 +161,7 @@ class Cell:
             "note": self.note,
             "initial": self._initial,
             "keeps": self._keeps,
+            "streams": " ".join(self.streams),
         }
 
     @classmethod
@@ -169,7 +173,7 @@ class Cell:
         """
         if not isinstance(data, Mapping) or not {"name", "text"} <= data.keys():
             raise CellError("a cell is stored as a table with at least 'name' and 'text'")
-        known = ("source", "state", "output", "note", "initial", "keeps")
+        known = ("source", "state", "output", "note", "initial", "keeps", "streams")
         optional = {key: data[key] for key in known if key in data}
         for key, value in {"name": data["name"], "text": data["text"], **optional}.items():
             if not isinstance(value, str):

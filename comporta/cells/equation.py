@@ -68,7 +68,7 @@ class Number:
 class Name:
     """A name that is read.
 
-    `kind` is "input" (x), "previous" (a state's value of the last step), "value" (assigned on an
+    `kind` is "input" (x), "stream" (a further input, of hidden size), "previous" (a state's value of the last step), "value" (assigned on an
     earlier line of this step) or "vector" (a parameter).
     """
 
@@ -108,12 +108,15 @@ class Equation:
     place: Place = field(compare=False, repr=False)
 
 
-def parse(text: str, states: tuple[str, ...]) -> tuple[Equation, ...]:
+def parse(
+    text: str, states: tuple[str, ...], streams: tuple[str, ...] = ()
+) -> tuple[Equation, ...]:
     """Read the text of a cell.
 
     Args:
         text: lines `name = expression`; blank lines and `#` comments are allowed.
         states: the names whose values are carried from step to step.
+        streams: the names of further inputs, of hidden size, such as masks.
 
     Returns:
         The equations in the order of the text.
@@ -143,15 +146,18 @@ def parse(text: str, states: tuple[str, ...]) -> tuple[Equation, ...]:
         ) from None
     except (RecursionError, MemoryError, ValueError):
         raise CellError("the text cannot be parsed; write a few lines name = expression") from None
-    return _Reader(lines, states).read(module)
+    return _Reader(lines, states, streams).read(module)
 
 
 class _Reader:
     """Turns Python's syntax tree into equations, refusing what the language does not have."""
 
-    def __init__(self, lines: list[str], states: tuple[str, ...]) -> None:
+    def __init__(
+        self, lines: list[str], states: tuple[str, ...], streams: tuple[str, ...]
+    ) -> None:
         self.lines = lines
         self.states = states
+        self.streams = streams
         self.assigned: dict[str, Place] = {}
         self.later: set[str] = set()
         self.depth = 0
@@ -184,8 +190,8 @@ class _Reader:
         target = line.targets[0]
         name = target.id
         self.check_name(name, target)
-        if name == "x":
-            raise self.error("x is the input and cannot be assigned; use another name", target)
+        if name in ("x", *self.streams):
+            raise self.error(f"{name} is an input and cannot be assigned; use another name", target)
         if name[0].isupper():
             raise self.error(
                 f"{name} has a capital first letter, which means a matrix, and a matrix cannot be "
@@ -266,6 +272,8 @@ class _Reader:
             return Name(name, "value", place)
         if name in self.states:
             return Name(name, "previous", place)
+        if name in self.streams:
+            return Name(name, "stream", place)
         if name in self.later:
             raise self.error(
                 f"{name} is used before the line that assigns it; move that line up, or declare "

@@ -76,7 +76,7 @@ class Shapes:
             case Name(id=name, kind=kind):
                 if kind == "vector":
                     self._declare(name, 1, node.place)
-                return self._dimension("H" if kind == "previous" else name)
+                return self._dimension("H" if kind in ("previous", "stream") else name)
             case Product():
                 return self._of_product(node)
             case Apply(operands=operands):

@@ -83,6 +83,7 @@ def run(
     state: Sequence[Tensor],
     weights: Mapping[str, Tensor],
     *,
+    streams: Sequence[Tensor] = (),
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -94,6 +95,8 @@ def run(
         state: initial states, each (B, H), in the order of `program.states`.
         weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,); `Weights` where
             several are stacked in one tensor.
+        streams: further inputs, each (B, T, H), in the order of `program.streams`; nothing flows
+            back to them.
         lengths: length of each row (B,), int64, each between 0 and T; None when all are T. Steps
             beyond a row's length leave its state alone and give the output 0; what x holds there
             must be finite.
@@ -107,9 +110,10 @@ def run(
     """
     known = Weights.of(weights)
     _check(program, x, state, known, lengths)
+    _check_streams(program, x, state, streams)
     known = known.turned([name for name, _ in program.turned])
     backend = BACKENDS[_choose(program, (x, *state, *known.tensors)).backend]
-    return backend(program, x, state, known, lengths=lengths, reverse=reverse)
+    return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 
 
 def _check(
@@ -147,3 +151,20 @@ def _check(
             )
     if lengths is not None and lengths.shape != (batch,):
         raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")
+
+
+def _check_streams(
+    program: Program, x: Tensor, state: Sequence[Tensor], streams: Sequence[Tensor]
+) -> None:
+    if len(streams) != len(program.streams):
+        raise ShapeError(
+            f"the cell has {len(program.streams)} streams ({', '.join(program.streams)}); "
+            f"{len(streams)} were given"
+        )
+    shape = (*x.shape[:2], state[0].shape[1])
+    for name, stream in zip(program.streams, streams, strict=True):
+        if stream.shape != shape or stream.dtype != x.dtype or stream.requires_grad:
+            raise ShapeError(
+                f"the stream {name} must have shape {shape} and the dtype of the input, and want "
+                f"no gradient; it is {tuple(stream.shape)}, {stream.dtype}"
+            )

@@ -243,7 +243,8 @@ def _keep(
     by_name = {s.name: s for s in program.statements}
     operands = [g.operands[0] for g in forward.groups if g.operands[0] in by_name]
     # Products' operands are needed for the gradients of the matrices: keep them in any case.
-    available = {*program.states, *program.vectors, *map(previous, program.states), *operands}
+    given = (*program.states, *program.vectors, *program.streams, *map(previous, program.states))
+    available = {*given, *operands}
     saved = [name for name in operands if name not in program.states]
     again: dict[str, Statement] = {}
     repeatable: dict[str, bool] = {}

@@ -53,12 +53,14 @@ class Program:
             and read as `h.prev`.
         output: the name of the value that leaves the step.
         parameters: name -> shape in the letters D and H.
+        streams: further inputs of hidden size.
         turned: matrices that the step reads transposed, `U.T` -> its shape.
         dimensions: name of a value -> "D" or "H".
     """
 
     statements: tuple[Statement, ...]
     states: tuple[str, ...]
+    streams: tuple[str, ...]
     output: str
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
     turned: tuple[tuple[str, tuple[str, ...]], ...]
@@ -70,7 +72,7 @@ class Program:
     @cached_property
     def _hash(self) -> int:
         # Every call of a layer looks its kernels up by the program.
-        return hash((self.statements, self.states, self.output))
+        return hash((self.statements, self.states, self.streams, self.output))
 
     @cached_property
     def parameter_shapes(self) -> frozenset[tuple[str, ...]]:
@@ -123,6 +125,7 @@ def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
     return Program(
         statements=tuple(builder.statements),
         states=cell.states,
+        streams=cell.streams,
         output=cell.output,
         parameters=parameters,
         turned=tuple(lowering.turned.items()),
@@ -219,6 +222,7 @@ class _Lowering:
         self.shapes: dict[str, tuple[str, ...]] = dict(cell.parameters)
         self.turned: dict[str, tuple[str, ...]] = {}
         self.dimensions = {previous(state): "H" for state in cell.states} | {"x": "D"}
+        self.dimensions |= dict.fromkeys(cell.streams, "H")
         self.dimensions |= {
             name: shape[0] for name, shape in cell.parameters.items() if len(shape) == 1
         }

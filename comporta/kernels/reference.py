@@ -49,6 +49,7 @@ def run(
     state: Sequence[Tensor],
     weights: Mapping[str, Tensor],
     *,
+    streams: Sequence[Tensor] = (),
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -58,7 +59,8 @@ def run(
     outputs: list[Tensor] = []
     order = range(x.shape[1])
     for t in reversed(order) if reverse else order:
-        values = _step(program, x[:, t], states, weights)
+        inputs = dict(zip(program.streams, (s[:, t] for s in streams), strict=True))
+        values = _step(program, {"x": x[:, t], **inputs}, states, weights)
         output = values[program.output]
         after = {previous(name): values[name] for name in program.states}
         if lengths is not None:
@@ -75,10 +77,13 @@ def run(
 
 
 def _step(
-    program: Program, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    program: Program,
+    inputs: Mapping[str, Tensor],
+    states: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """One step: the values of the states and of the output, each (B, H)."""
-    values: dict[str, Tensor] = {"x": x, **states}
+    values: dict[str, Tensor] = {**inputs, **states}
     values |= {name: weights[name] for name in program.vectors}
     like = next(iter(states.values()))
     for statement in program.statements:

@@ -46,6 +46,7 @@ def run(
     state: Sequence[Tensor],
     weights: Mapping[str, Tensor],
     *,
+    streams: Sequence[Tensor] = (),
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -55,9 +56,10 @@ def run(
     tensors = (x, *state, *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
-        output, *finals = layer(program, stored.names, lengths, reverse, *tensors)
+        output, *finals = layer(program, stored.names, tuple(streams), lengths, reverse, *tensors)
         return output, tuple(finals)
-    call = Call(program, x, state, stored, lengths=lengths, reverse=reverse, training=False)
+    call = Call(program, x, state, stored, streams=streams, lengths=lengths, reverse=reverse,
+                training=False)  # fmt: skip
     return forward(call)
 
 
@@ -65,9 +67,10 @@ class _Layer(torch.autograd.Function):
     """A layer in autograd's graph. Differentiated twice, it is computed by the reference."""
 
     @staticmethod
-    def forward(ctx: Any, program: Program, names: Names, lengths: Tensor | None, reverse: bool,
+    def forward(ctx: Any, program: Program, names: Names, streams: tuple[Tensor, ...],
+                lengths: Tensor | None, reverse: bool,
                 *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
-        call = _Layer.call(program, names, lengths, reverse, tensors)
+        call = _Layer.call(program, names, streams, lengths, reverse, tensors)
         output, finals = forward(call)
         ctx.save_for_backward(*tensors)
         ctx.call = call
@@ -76,25 +79,27 @@ class _Layer(torch.autograd.Function):
         return output, *finals
 
     @staticmethod
-    def call(program: Program, names: Names, lengths: Tensor | None, reverse: bool,
-             tensors: Sequence[Tensor]) -> Call:  # fmt: skip
+    def call(program: Program, names: Names, streams: Sequence[Tensor], lengths: Tensor | None,
+             reverse: bool, tensors: Sequence[Tensor]) -> Call:  # fmt: skip
         x, state, weights = _sorted(program, names, tensors)
-        return Call(program, x, state, weights, lengths=lengths, reverse=reverse, training=True)
+        return Call(program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse,
+                    training=True)  # fmt: skip
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         call: Call = ctx.call
         if torch.is_grad_enabled():
-            return (None, None, None, None, *_differentiable(call, tensors, gradients))
+            return (None, None, None, None, None, *_differentiable(call, tensors, gradients))
         if call.spent:
             # The graph is walked a second time: what was kept has to be computed again.
             call = ctx.call = _Layer.call(
-                call.program, call.weights.names, call.lengths, call.sizes.reverse, tensors
+                call.program, call.weights.names, call.streams, call.lengths, call.sizes.reverse,
+                tensors,
             )
             forward(call)
-        found = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[4])
-        return (None, None, None, None, found.x, *found.state, *found.weights)
+        found = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[5])
+        return (None, None, None, None, None, found.x, *found.state, *found.weights)
 
 
 def _sorted(
@@ -115,8 +120,9 @@ def _differentiable(
     views = [tensor.view_as(tensor) for tensor in tensors]
     x, state, weights = _sorted(call.program, call.weights.names, views)
     output, finals = reference.run(
-        call.program, x, state, weights, lengths=call.lengths, reverse=call.sizes.reverse
-    )
+        call.program, x, state, weights,
+        streams=call.streams, lengths=call.lengths, reverse=call.sizes.reverse,
+    )  # fmt: skip
     pairs = [(y, g) for y, g in zip((output, *finals), gradients, strict=True) if g is not None]
     wanted = [view for view in views if view.requires_grad]
     found = iter(

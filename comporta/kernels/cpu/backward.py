@@ -169,6 +169,7 @@ def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
     fields.place("kept", made.kept)
     fields.place("output", sizes.in_order(Buffer(Given("output"), *incoming)))
     fields.place("vector", Buffer(made.vectors, 0, 0))
+    fields.streams(sizes)
     fields.place("next", scratch.rows((batch, sections["next"] * width)))
     for name in ("passing", "mean"):
         fields.place(name, scratch.rows((batch, sections[name] * width)))

@@ -40,6 +40,7 @@ class Sizes:
         x: strides of rows and steps of the input.
         weights: the names of the parameters in each tensor that holds some.
         strides: the strides of these tensors.
+        streams: strides of rows and steps of the further inputs.
         training: whether a backward pass will follow.
         reverse: whether time runs from the last step to the first.
         threads: how many torch may use.
@@ -54,6 +55,7 @@ class Sizes:
     x: tuple[int, int]
     weights: Names
     strides: tuple[tuple[int, ...], ...]
+    streams: tuple[tuple[int, int], ...]
     training: bool
     reverse: bool
     threads: int
@@ -153,6 +155,7 @@ class Call:
         state: Sequence[Tensor],
         weights: Weights,
         *,
+        streams: Sequence[Tensor],
         lengths: Tensor | None,
         reverse: bool,
         training: bool,
@@ -160,16 +163,20 @@ class Call:
         self.program, self.x, self.weights = program, x, weights
         self.state, self.lengths = tuple(map(side_by_side, state)), lengths
         batch, time, depth = x.shape
+        bits = engine.BITS[x.dtype]
+        self.streams = streams
+        padded = [_whole_vectors(stream, engine.products(bits).real) for stream in streams]
         self.sizes = Sizes(
             program=program,
             batch=batch,
             time=time,
             depth=depth,
             hidden=state[0].shape[1],
-            bits=engine.BITS[x.dtype],
+            bits=bits,
             x=(x.stride(0), x.stride(1)),
             weights=weights.names,
             strides=tuple([tensor.stride() for tensor in weights.tensors]),
+            streams=tuple([(stream.stride(0), stream.stride(1)) for stream in padded]),
             training=training,
             reverse=reverse,
             threads=torch.get_num_threads(),
@@ -178,8 +185,9 @@ class Call:
         self.spent = False
         self.given = {f"weight {i}": t.data_ptr() for i, t in enumerate(weights.tensors)}
         self.given["x"] = x.data_ptr()
+        self.given |= {f"stream{i}": stream.data_ptr() for i, stream in enumerate(padded)}
         # A tensor may get other memory before the backward pass; these addresses are of this one.
-        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors)]
+        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *padded)]
 
     def fresh(self, columns: int) -> Tensor:
         """A new tensor (B, T, columns) in the memory order of x, to be given away."""
@@ -213,6 +221,12 @@ def side_by_side(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
+def _whole_vectors(stream: Tensor, real: Real) -> Tensor:
+    """A further input with the numbers of a row side by side, padded to whole vectors."""
+    over = -stream.shape[2] % real.lanes
+    return torch.nn.functional.pad(stream, (0, over)) if over else side_by_side(stream)
+
+
 def _bounds(call: Call) -> tuple[Tensor, Tensor]:
     """For each row the first step it takes part in, and the one after its last."""
     sizes = call.sizes
@@ -242,6 +256,11 @@ class Fields:
             for end in ("before", "after"):
                 self.values[f"{end}{i}.base"] = Given(f"{end}{i}")
                 self.values[f"{end}{i}.row"] = Given(f"{end}{i} row")
+
+    def streams(self, sizes: Sizes) -> None:
+        """Where the further inputs stand."""
+        for i, (row, step) in enumerate(sizes.streams):
+            self.place(f"stream{i}", sizes.in_order(Buffer(Given(f"stream{i}"), row, step)))
 
     def place(self, name: str, buffer: Buffer) -> None:
         """Where a buffer stands."""

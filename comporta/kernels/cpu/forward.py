@@ -98,6 +98,7 @@ def plan(sizes: Sizes) -> Plan:
     output = padded or Buffer(Given("output"), *sizes.dense(time, width))
     fields.place("output", sizes.in_order(output))
     fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
+    fields.streams(sizes)
     for name in sections:
         if name.startswith(("product", "passing", "mean")):
             fields.place(name, scratch.rows((sizes.batch, sections[name] * width)))

@@ -12,6 +12,7 @@ row is cut into sections of the padded hidden size, one for each value:
     total     on the way back: gradients of the vectors, summed over steps and a few rows
     vector    the vector parameters, one row for all
     mean      means of rows, each in one vector
+    stream0   the first of the further inputs, and so on
     product0  results of the first group of products, and so on
 """
 
@@ -167,6 +168,7 @@ def forward_step(program: Program, *, training: bool) -> Step:
             "output": 1,
             "vector": len(program.vectors),
             "mean": len(means),
+            **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": len(group.results) for i, group in enumerate(plan.groups)},
         },
     )
@@ -216,6 +218,7 @@ def backward_step(program: Program) -> Step:
             "total": len(totals),
             "vector": len(program.vectors),
             "mean": len(means),
+            **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": 1 for i in range(len(adjoint.groups))},
         },
     )
@@ -258,6 +261,7 @@ def _forward_leaves(plan: Schedule) -> dict[str, Place]:
     reads = {name: Place("input", i) for i, name in enumerate(plan.hoisted.results)}
     reads |= {previous(s): Place("state", i) for i, s in enumerate(plan.program.states)}
     reads |= {name: Place("vector", i) for i, name in enumerate(plan.program.vectors)}
+    reads |= {name: Place(f"stream{i}", 0) for i, name in enumerate(plan.program.streams)}
     for k, group in enumerate(plan.groups):
         reads |= {name: Place(f"product{k}", i) for i, name in enumerate(group.results)}
     return reads
@@ -270,6 +274,7 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
         reads[state] = Place("state", i, later=True)
         reads[from_next(state)] = Place("next", i)
     reads |= {name: Place("vector", i) for i, name in enumerate(program.vectors)}
+    reads |= {name: Place(f"stream{i}", 0) for i, name in enumerate(program.streams)}
     reads["∂y"] = Place("output", 0)
     for k, group in enumerate(adjoint.groups):
         reads[group.results[0]] = Place(f"product{k}", 0)
