@@ -15,12 +15,36 @@ from comparator import assert_close
 from torch import Tensor
 
 from comporta import kernels
-from comporta.cells import Cell, get
+from comporta.cells import Cell, get, names
 from comporta.kernels import Program, compile_cell
 
 # The matrices have columns of length about 1 (so that a step neither explodes nor dies), the
 # vectors are far from 0, so that a forgotten one is seen.
 Answer = dict[str, Tensor]
+
+LAYER_NORM = Cell(
+    "lstm-layer-norm",
+    """
+    i = sigmoid(g_i * layer_norm(W_i @ x) + k_i * layer_norm(U_i @ h) + b_i)
+    f = sigmoid(g_f * layer_norm(W_f @ x) + k_f * layer_norm(U_f @ h) + b_f)
+    c = i * tanh(W_c @ x + U_c @ h) + f * c
+    h = tanh(g_c * layer_norm(c) + b_c)
+    """,
+    state="h c",
+)
+ZONEOUT = Cell(
+    "gru-zoneout",
+    """
+    z = sigmoid(W_z @ x + b_z + U_z @ (d * h))
+    n = tanh(W_n @ x + b_n + U_n @ (d * h))
+    m = z * h + (1 - z) * n
+    h = k * h + (1 - k) * m
+    """,
+    streams="d k",
+)
+EXTRA = {cell.name: cell for cell in (LAYER_NORM, ZONEOUT)}
+CELLS = (*names(), *EXTRA)
+"""The catalog, and cells that use words of the language that it does not."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,7 @@ class Problem:
     state: tuple[Tensor, ...]
     weights: Mapping[str, Tensor]
     towards: tuple[Tensor, ...]
+    streams: tuple[Tensor, ...] = ()
     lengths: Tensor | None = None
     reverse: bool = False
 
@@ -43,6 +68,7 @@ class Problem:
             state=tuple(value.to(dtype) for value in self.state),
             weights={name: value.to(dtype) for name, value in self.weights.items()},
             towards=tuple(value.to(dtype) for value in self.towards),
+            streams=tuple(value.to(dtype) for value in self.streams),
         )
 
 
@@ -59,7 +85,7 @@ def make(
     **options: Any,
 ) -> Problem:
     """Random tensors for a cell."""
-    program = compile_cell(get(cell) if isinstance(cell, str) else cell, bias=bias)
+    program = compile_cell(_cell(cell), bias=bias)
     generator = torch.Generator().manual_seed(seed)
     sizes = {"D": depth, "H": hidden}
 
@@ -80,9 +106,20 @@ def make(
             normal(batch, time, hidden),
             *(normal(batch, hidden) for _ in program.states),
         ),
+        # The first is the same at all steps, as a mask that is drawn once a sequence.
+        streams=tuple(
+            normal(batch, time if place else 1, hidden).sigmoid().expand(batch, time, hidden)
+            for place, _ in enumerate(program.streams)
+        ),
         **options,
     )
     return problem.to(dtype)
+
+
+def _cell(cell: str | Cell) -> Cell:
+    if isinstance(cell, Cell):
+        return cell
+    return EXTRA[cell] if cell in EXTRA else get(cell)
 
 
 def forward(problem: Problem, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -93,6 +130,7 @@ def forward(problem: Problem, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]
             problem.x,
             problem.state,
             problem.weights,
+            streams=problem.streams,
             lengths=problem.lengths,
             reverse=problem.reverse,
         )

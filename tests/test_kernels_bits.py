@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from problems import Answer, Problem
 from torch import Tensor
 
-from comporta import cells
 from comporta.cells import get
 from comporta.kernels.cpu import call, openmp, threads
 from comporta.kernels.cpu.machine import Code
@@ -26,7 +25,7 @@ forward_pass = importlib.import_module("comporta.kernels.cpu.forward")
 backward_pass = importlib.import_module("comporta.kernels.cpu.backward")
 _plan, _backward_plan = forward_pass.plan, backward_pass._plan
 DTYPES = [torch.float32, torch.float64]
-every_cell = pytest.mark.parametrize("cell", cells.names())
+every_cell = pytest.mark.parametrize("cell", problems.CELLS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
@@ -51,22 +50,27 @@ def rows(problem: Problem, picked: slice | list[int]) -> Problem:
         x=problem.x[picked],
         state=tuple(value[picked] for value in problem.state),
         towards=tuple(value[picked] for value in problem.towards),
+        streams=tuple(value[picked] for value in problem.streams),
         lengths=None if problem.lengths is None else problem.lengths[picked],
     )
 
 
 def of_rows(answer: Answer, picked: slice | list[int]) -> Answer:
     """What an answer says of some rows (everything but the gradients of weights)."""
-    by_row = ("output", "h", "c", "dx", "dh0", "dc0")
-    return {name: answer[name][picked] for name in by_row if name in answer}
+    by_row = [n for n in answer if not n.startswith("d") or n == "dx" or n.endswith("0")]
+    return {name: answer[name][picked] for name in by_row}
 
 
 def in_pieces(problem: Problem, sizes: list[int]) -> Answer:
     """Run over consecutive pieces of time, handing the states on."""
     pieces, state = [], problem.state
+    parts = zip(
+        *(value.split(sizes, dim=1) for value in (problem.x, *problem.streams)), strict=True
+    )
     with torch.no_grad():
-        for x in problem.x.split(sizes, dim=1):
-            output, state = problems.forward(replace(problem, x=x, state=state), "cpu")
+        for x, *streams in parts:
+            piece = replace(problem, x=x, state=state, streams=tuple(streams))
+            output, state = problems.forward(piece, "cpu")
             pieces.append(output)
     return {
         "output": torch.cat(pieces, dim=1),
@@ -153,6 +157,7 @@ def test_a_row_with_a_length_is_a_short_row(cell: str, dtype: torch.dtype, rever
         one = rows(problem, slice(row, row + 1))
         short = replace(
             one, x=one.x[:, :length], lengths=None,
+            streams=tuple(value[:, :length] for value in one.streams),
             towards=(one.towards[0][:, :length], *one.towards[1:]),
         )  # fmt: skip
         alone, found = problems.solve(short, "cpu"), of_rows(answer, [row])
@@ -166,7 +171,8 @@ def test_a_row_with_a_length_is_a_short_row(cell: str, dtype: torch.dtype, rever
 @every_cell
 def test_reverse_is_forward_on_time_reversed(cell: str, dtype: torch.dtype) -> None:
     problem = problems.make(cell, batch=5, time=7, depth=5, hidden=19, dtype=dtype)
-    backwards = values(replace(problem, x=problem.x.flip(1), reverse=True))
+    flipped = tuple(value.flip(1) for value in problem.streams)
+    backwards = values(replace(problem, x=problem.x.flip(1), streams=flipped, reverse=True))
     backwards["output"] = backwards["output"].flip(1)
     problems.assert_same_bits(backwards, values(problem))
 

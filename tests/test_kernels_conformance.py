@@ -96,7 +96,7 @@ def seed(*what: object) -> int:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_form(backend: str, cell: str, dtype: torch.dtype) -> None:
     for name, form in FORMS.items():
@@ -109,7 +109,7 @@ def test_every_form(backend: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
     for number, (batch, time, depth, hidden) in enumerate(SIZES):
@@ -121,7 +121,7 @@ def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_size_one(backend: str, cell: str, dtype: torch.dtype) -> None:
     """One input, one hidden unit. Each gradient is one number, and may be the small difference of
@@ -139,7 +139,7 @@ def test_size_one(backend: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_without_biases(backend: str, cell: str, dtype: torch.dtype) -> None:
     problem = problems.make(cell, bias=False, dtype=dtype)
@@ -147,7 +147,7 @@ def test_without_biases(backend: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 4), (3, 0), (0, 0)])
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_to_do(backend: str, cell: str, batch: int, time: int) -> None:
     """No rows or no steps: the states pass through, and no gradient comes from nowhere."""
@@ -162,7 +162,7 @@ def test_nothing_to_do(backend: str, cell: str, batch: int, time: int) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", problems.CELLS)
 def test_padding_is_never_read(cell: str, backend: str) -> None:
     """NaN beyond the length of a row reaches nothing, forward or backward."""
     problem = problems.make(cell, batch=5, time=4)

@@ -152,9 +152,7 @@ def parse(
 class _Reader:
     """Turns Python's syntax tree into equations, refusing what the language does not have."""
 
-    def __init__(
-        self, lines: list[str], states: tuple[str, ...], streams: tuple[str, ...]
-    ) -> None:
+    def __init__(self, lines: list[str], states: tuple[str, ...], streams: tuple[str, ...]) -> None:
         self.lines = lines
         self.states = states
         self.streams = streams

@@ -94,7 +94,11 @@ class _Layer(torch.autograd.Function):
         if call.spent:
             # The graph is walked a second time: what was kept has to be computed again.
             call = ctx.call = _Layer.call(
-                call.program, call.weights.names, call.streams, call.lengths, call.sizes.reverse,
+                call.program,
+                call.weights.names,
+                call.streams,
+                call.lengths,
+                call.sizes.reverse,
                 tensors,
             )
             forward(call)
