@@ -34,6 +34,7 @@ _SHAPES = [
     "where({a} <= 0.1, h, {b})",
     "where({a} < h, k, {b})",
     "where(l >= {a}, {a}, {b})",
+    "layer_norm(h - 0.5 * tanh({a}))",
     "tanh({a}) ** 2",
     "sigmoid({a}) ** 3",
     "sigmoid({a}) ** 4",

@@ -68,8 +68,8 @@ class Number:
 class Name:
     """A name that is read.
 
-    `kind` is "input" (x), "stream" (a further input, of hidden size), "previous" (a state's value of the last step), "value" (assigned on an
-    earlier line of this step) or "vector" (a parameter).
+    `kind` is "input" (x), "stream" (a further input, of hidden size), "previous" (a state's value
+    of the last step), "value" (assigned on an earlier line of this step) or "vector" (a parameter).
     """
 
     id: str

@@ -16,7 +16,8 @@ from comporta.kernels.program import Operand
 Address = Callable[[Place], Value]
 
 
-def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value, size: Value) -> None:  # fmt: skip
+def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value,
+               size: Value) -> None:  # fmt: skip
     """The block of a phase for one row, and the means of what it computes.
 
     Args:
