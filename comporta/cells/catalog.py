@@ -13,7 +13,7 @@ _CATALOG: dict[str, Cell] = {
     for family in (elman, gru, lstm, additive, linear, oscillators)
     for cell in family.CELLS
 }
-_HEADER = ("name", "source", "state", "output", "note", "initial", "keeps")
+_HEADER = ("name", "source", "state", "streams", "output", "note", "initial", "keeps")
 
 
 def names() -> list[str]:
@@ -42,8 +42,8 @@ def get(name: str) -> Cell:
 def load(path: str | Path) -> Cell:
     """Read a cell from a text file: its equations, after optional header lines.
 
-    A header line is `name: ...`, `source: ...`, `state: h c`, `output: h`, `note: ...`,
-    `initial: b_f = 1` or `keeps: b_f -b_i`; the name is the file's stem unless given.
+    A header line is `name: ...`, `source: ...`, `state: h c`, `streams: k`, `output: h`,
+    `note: ...`, `initial: b_f = 1` or `keeps: b_f -b_i`; the name is the file's stem unless given.
 
     Raises:
         CellError: the file cannot be read, or its text is not a cell.
