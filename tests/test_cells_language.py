@@ -41,7 +41,7 @@ WRONG = [
     ("h = W @ V @ x", 1, 5, "for chains write W @ (U @ v)"),
     ("h = W @ 2 + x", 1, 5, "must be followed by a vector, not a number"),
     ("H = W @ x", 1, 1, "a matrix cannot be assigned; write h"),
-    ("x = W @ h\nh = x", 1, 1, "x is the input and cannot be assigned"),
+    ("x = W @ h\nh = x", 1, 1, "x is an input and cannot be assigned"),
     ("tanh = W @ x\nh = tanh", 1, 1, "tanh is a function of the language"),
     ("h = W @ x + exp", 1, 13, "exp is a function of the language"),
     ("h = tanh @ x", 1, 5, "left side of @ must be a matrix"),
@@ -333,7 +333,7 @@ def test_nothing_is_executed(text: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_catalog() -> None:
-    assert cells.names()[:3] == ["rnn", "rnn-relu", "gru"]
+    assert cells.names()[:3] == ["rnn", "rnn-relu", "indrnn"]
     assert len(set(cells.names())) == len(cells.names())
     assert all(cells.get(name).name == name for name in cells.names())
     for name, nearest in [("gruu", "gru"), ("LSTM", "lstm"), ("lstm_peephole", "lstm-peephole")]:

@@ -195,6 +195,9 @@ def test_equal_outputs_with_equal_weights(name: str) -> None:
     with use("reference"):
         found, _ = run(compile_cell(cell), x, state, weights)
     module = theirs.build(weights)
+    if name == "scrn":
+        # They round it to float32.
+        module.alpha.data.fill_(0.95)
     named = dict(zip(cell.states, state, strict=True))
     given: Any = [named[each] for each in theirs.states]
     outputs = []

@@ -26,6 +26,12 @@ def number(a: Any) -> Tensor:
     return torch.as_tensor(a, dtype=torch.float64)
 
 
+def layer_norm(a: Tensor) -> Tensor:
+    # Of a column; a number alone stands for equal units.
+    normal = torch.nn.functional.layer_norm
+    return normal(a.t(), a.shape[:1]).t() if a.ndim else torch.zeros_like(a)
+
+
 # The words of the language as torch has them; + - * / @ ** and comparisons are Python's own.
 WORDS = {
     "sigmoid": lambda a: number(a).sigmoid(),
@@ -37,6 +43,7 @@ WORDS = {
     "sqrt": lambda a: number(a).sqrt(),
     "sin": lambda a: number(a).sin(),
     "abs": lambda a: number(a).abs(),
+    "layer_norm": lambda a: layer_norm(number(a)),
     "min": lambda a, b: torch.minimum(number(a), number(b)),
     "max": lambda a, b: torch.maximum(number(a), number(b)),
     "clip": lambda a, low, high: number(a).clamp(number(low), number(high)),
@@ -211,6 +218,9 @@ def test_every_statement_is_ready_when_its_phase_comes(cell: Cell) -> None:
         for s in phase.statements:
             assert known.issuperset(s.operands)
             known.add(s.name)
+        for s in phase.means:
+            assert known.issuperset(s.operands)
+        known |= {s.name for s in phase.means}
     assert known >= {s.name for s in program.statements}
     # Products of parameters, or of the input through a function, stand in the loop as well.
     assert sum(bool(phase.groups) for phase in plan.phases) >= cell.phases

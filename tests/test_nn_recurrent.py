@@ -269,16 +269,26 @@ def test_a_learned_initial_state_is_a_state_and_is_learned(cell: str) -> None:
         [layer.get_parameter(f"initial.{place}.{name}") for name in names]
         for place in ("0", "0_reverse", "1", "1_reverse")
     ]
-    given = [[value.expand(BATCH, HIDDEN) for value in values] for values in learned]
+    with torch.no_grad():
+        for values in learned:
+            for value in values:
+                value.uniform_(0.1, 1.0)
+    given = [
+        [value.detach().expand(BATCH, HIDDEN).clone().requires_grad_() for value in values]
+        for values in learned
+    ]
     output, _ = layer(x)
     expected, _ = layer(x, given)
     assert torch.equal(output, expected)
     output.sum().backward()
-    for values in learned:
-        for value in values:
+    expected.sum().backward()
+    for values, rows in zip(learned, given, strict=True):
+        for value, row in zip(values, rows, strict=True):
             assert value.shape == (HIDDEN,)
             assert value.grad is not None
-            assert value.grad.abs().min() > 0
+            assert row.grad is not None
+            assert_close(value.grad, row.grad.sum(0), dtype=torch.float64, terms=TIME * BATCH)
+        assert any(bool(value.grad.any()) for value in values if value.grad is not None)
     layer.reset_parameters()
     assert all(not value.any() for values in learned for value in values)
 

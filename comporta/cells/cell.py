@@ -8,7 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from comporta.cells import latex
-from comporta.cells.equation import Apply, Equation, Name, Node, Place, Product, parse, walk
+from comporta.cells.equation import Apply, Equation, Name, Node, Number, Place, Product, parse, walk
 from comporta.cells.facts import Facts
 from comporta.cells.shapes import Shapes
 from comporta.errors import CellError
@@ -107,7 +107,9 @@ class Cell:
             added |= _vectors(equation.value)
             for node in walk(equation.value):
                 if isinstance(node, Apply) and node.op in ("add", "sub"):
-                    added |= _vectors(*node.operands)
+                    # In 1 - a, a is no bias: nothing of the step is there to be added to.
+                    alone = any(isinstance(operand, Number) for operand in node.operands)
+                    (other if alone else added).update(_vectors(*node.operands))
                 elif isinstance(node, Apply):
                     other |= _vectors(*node.operands)
                 elif isinstance(node, Product):
