@@ -79,7 +79,7 @@ def _(p: P, x: Tensor, h: Tensor) -> Step:
 @formula("lmu")
 def _(p: P, x: Tensor, h: Tensor, m: Tensor) -> Step:
     u = x @ p.W_u.T + h @ p.E_h.T + m @ p.E_m.T
-    m = m @ (torch.eye(len(p.A), dtype=m.dtype) + p.A).T + u @ p.B.T
+    m = m @ p.A.T + u @ p.B.T
     h = tanh(gate(p, "h", x, h) + m @ p.V_h.T)
     return h, (h, m)
 

@@ -85,7 +85,7 @@ def make(
     **options: Any,
 ) -> Problem:
     """Random tensors for a cell."""
-    program = compile_cell(_cell(cell), bias=bias)
+    program = compile_cell(cell_of(cell), bias=bias)
     generator = torch.Generator().manual_seed(seed)
     sizes = {"D": depth, "H": hidden}
 
@@ -116,7 +116,8 @@ def make(
     return problem.to(dtype)
 
 
-def _cell(cell: str | Cell) -> Cell:
+def cell_of(cell: str | Cell) -> Cell:
+    """The cell of that name, of the catalog or of those above."""
     if isinstance(cell, Cell):
         return cell
     return EXTRA[cell] if cell in EXTRA else get(cell)
@@ -168,14 +169,21 @@ def solve(problem: Problem, backend: str) -> Answer:
     return answer
 
 
+def terms_of(problem: Problem) -> int:
+    """How many roundings come together in a value: every state passes its own along the steps.
+
+    A gradient of a weight sums over the rows as well.
+    """
+    return max(1, problem.x.shape[1]) * len(problem.program.states)
+
+
 def check(answer: Answer, truth: Answer, problem: Problem) -> None:
     """Hold an answer to a problem against the reference's in float64."""
     assert answer.keys() == truth.keys()
-    batch, time = problem.x.shape[:2]
+    batch = problem.x.shape[0]
     for name, expected in truth.items():
-        # A gradient of a weight sums over steps and rows; everything else passes along the steps.
         summed = name[0] == "d" and name[1:] in problem.weights
-        terms = max(1, time * (batch if summed else 1))
+        terms = terms_of(problem) * (batch if summed else 1)
         assert_close(answer[name], expected, dtype=problem.x.dtype, terms=terms, what=name)
 
 

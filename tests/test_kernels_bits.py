@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from problems import Answer, Problem
 from torch import Tensor
 
-from comporta.cells import get
 from comporta.kernels.cpu import call, openmp, threads
 from comporta.kernels.cpu.machine import Code
 
@@ -276,7 +275,7 @@ def test_a_team_gives_the_bits_of_one(
     if not openmp.offers(5):
         pytest.skip("teams are made of torch's threads, which this torch does not share")
     seen = teams_seen(monkeypatch)
-    recurrent = get(cell).phases > 0
+    recurrent = problems.cell_of(cell).phases > 0
     for batch, hidden in [(1, 17), (2, 65), (5, 96), (14, 33)]:
         problem = problems.make(cell, batch=batch, time=7, depth=18, hidden=hidden, dtype=dtype)
         problem = replace(problem, lengths=torch.arange(batch) % 8, reverse=batch == 5)

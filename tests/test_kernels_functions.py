@@ -78,7 +78,8 @@ TRUTH: dict[str, Callable[[Long], Long]] = {
 
 
 def test_every_function_of_one_argument_is_here() -> None:
-    assert set(TRUTH) == {name for name, count in FUNCTIONS.items() if count == 1}
+    elementwise = {name for name, count in FUNCTIONS.items() if count == 1} - {"layer_norm"}
+    assert set(TRUTH) == elementwise
 
 
 def spread(dtype: torch.dtype, low: float, high: float, count: int = 20_000) -> Tensor:

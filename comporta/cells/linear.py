@@ -160,14 +160,14 @@ LMU = Cell(
     "lmu",
     """
     u = W_u @ x + E_h @ h + E_m @ m
-    m = m + A @ m + B @ u
+    m = A @ m + B @ u
     h = tanh(W_h @ x + b_h + U_h @ h + V_h @ m)
     """,
     source="Voelker, Kajic, Eliasmith 2019, Legendre memory units",
     state="h m",
     output="h",
-    note="A linear memory m beside the state. The paper fixes A and B to Legendre polynomials; "
-    "here they are learned from any start, and u has a number for each unit.",
+    note="A linear memory m beside the state. The paper fixes A and B to Legendre polynomials and "
+    "writes one number u; here both are learned, and u has a number for each unit.",
 )
 
 CELLS = (MINGRU, MINLSTM, TRNN, TGRU, TLSTM, SRU, QRNN, GILR, HGRN, RG_LRU, LMU)
