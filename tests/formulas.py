@@ -268,6 +268,24 @@ def _(p: P, x: Tensor, h: Tensor, c: Tensor) -> Step:
     return o * tanh(c), (o * tanh(c), c)
 
 
+@formula("lstm-mogrifier")
+def _(p: P, x: Tensor, h: Tensor, c: Tensor) -> Step:
+    e, read = x @ p.W_e.T, h
+    for number in range(1, 6):
+        if number % 2:
+            e = 2 * logistic(read @ getattr(p, f"Q_{number}").T) * e
+        else:
+            read = 2 * logistic(e @ getattr(p, f"R_{number}").T) * read
+
+    def opened(name: str) -> Tensor:
+        seen = e @ getattr(p, f"V_{name}").T + read @ getattr(p, f"U_{name}").T
+        return seen + getattr(p, f"b_{name}")
+
+    c = logistic(opened("f")) * c + logistic(opened("i")) * tanh(opened("g"))
+    h = logistic(opened("o")) * tanh(c)
+    return h, (h, c)
+
+
 @formula("lstm-working-memory")
 def _(p: P, x: Tensor, h: Tensor, c: Tensor) -> Step:
     def opened(name: str, seen: Tensor) -> Tensor:

@@ -26,14 +26,14 @@ TWO_PRODUCTS = {
     *("gru-reset-before", "mgu", "miru1", "mut1", "mut2", "mut3", "dsgu", "scrn", "lem"),
     *("multiplicative-rnn", "lstm-multiplicative", "lstm-residual", "lstm-working-memory"),
 }
+MORE_PRODUCTS = {"lmu": 3, "lstm-mogrifier": 6}
 LINEAR = {"mingru", "minlstm", "trnn", "tgru", "tlstm", "qrnn", "gilr", "hgrn", "rg-lru"}
 
 
 def phases(name: str) -> int:
     """How many recurrent products follow one another, as one sees from the formula."""
-    if name == "lmu":
-        return 3
-    return 0 if name in NO_PRODUCT else 2 if name in TWO_PRODUCTS else 1
+    few = 0 if name in NO_PRODUCT else 2 if name in TWO_PRODUCTS else 1
+    return MORE_PRODUCTS.get(name, few)
 
 
 def by_hand(problem: Problem, name: str) -> problems.Answer:

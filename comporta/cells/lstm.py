@@ -118,6 +118,29 @@ LSTM_MULTIPLICATIVE = Cell(
     keeps="b_f -b_i",
 )
 
+LSTM_MOGRIFIER = Cell(
+    "lstm-mogrifier",
+    """
+    e_1 = 2 * sigmoid(Q_1 @ h) * (W_e @ x)
+    h_2 = 2 * sigmoid(R_2 @ e_1) * h
+    e_3 = 2 * sigmoid(Q_3 @ h_2) * e_1
+    h_4 = 2 * sigmoid(R_4 @ e_3) * h_2
+    e_5 = 2 * sigmoid(Q_5 @ h_4) * e_3
+    i = sigmoid(V_i @ e_5 + b_i + U_i @ h_4)
+    f = sigmoid(V_f @ e_5 + b_f + U_f @ h_4)
+    g = tanh(V_g @ e_5 + b_g + U_g @ h_4)
+    o = sigmoid(V_o @ e_5 + b_o + U_o @ h_4)
+    c = f * c + i * g
+    h = o * tanh(c)
+    """,
+    source="Melis, Kocisky, Blunsom 2020, arXiv:1909.01792",
+    state="h c",
+    note="Input and state gate each other in five rounds before they meet. The paper gates x as it "
+    "is; here a matrix brings it to the size of the state first.",
+    initial="b_f = 1",
+    keeps="b_f -b_i",
+)
+
 LSTM_WORKING_MEMORY = Cell(
     "lstm-working-memory",
     """
@@ -214,6 +237,7 @@ CELLS = (
     LSTM_COUPLED,
     LSTM_RESIDUAL,
     LSTM_MULTIPLICATIVE,
+    LSTM_MOGRIFIER,
     LSTM_WORKING_MEMORY,
     LSTM_CONTROLLER,
     JANET,
