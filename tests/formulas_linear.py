@@ -1,11 +1,16 @@
-"""Formulas of linear recurrences and of cells that follow a differential equation; see formulas."""
+"""Formulas of linear recurrences and of cells that follow a differential equation.
+
+With these the table of `formulas` is whole: take it from here.
+"""
 
 from __future__ import annotations
 
 import torch
-from formulas import P, Step, alone, formula, gate, logistic, mix
+from formulas import FORMULAS, P, Step, alone, formula, gate, logistic, mix
 from torch import Tensor, tanh
 from torch.nn.functional import silu
+
+__all__ = ["FORMULAS"]
 
 
 @formula("mingru")

@@ -6,17 +6,15 @@ import re
 from itertools import combinations
 from typing import Any
 
-import formulas_linear
 import problems
 import pytest
 import torch
-from formulas import FORMULAS, P
+from formulas import P
+from formulas_linear import FORMULAS
 from problems import Problem
 from torch import Tensor, nn
 
 from comporta import cells
-
-assert formulas_linear  # Its formulas are in the table once it is imported.
 
 NO_PRODUCT = {
     *("indrnn", "brc", "unicornn", "mingru", "minlstm", "trnn", "tgru", "tlstm", "sru", "qrnn"),

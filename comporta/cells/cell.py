@@ -81,7 +81,7 @@ class Cell:
         return isinstance(other, Cell) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        return self._hash
 
     def __reduce__(self) -> tuple[object, ...]:
         return Cell.from_json, (self.to_json(),)
@@ -89,6 +89,11 @@ class Cell:
     @property
     def _identity(self) -> tuple[object, ...]:
         return self.equations, self.states, self.streams, self.output
+
+    @cached_property
+    def _hash(self) -> int:
+        # Every call of a layer looks its program up by the cell.
+        return hash(self._identity)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Node]:

@@ -28,13 +28,11 @@ def check_options(
     """
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ConfigurationError(f"{name} must be a positive integer; it is {size!r}")
+        check_size(name, size)
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise ConfigurationError(f"{name} must be True or False; it is {flag!r}")
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
-        raise ConfigurationError(f"dropout must be a probability from 0 to 1; it is {dropout!r}")
+    check_probability("dropout", dropout)
     if dtype is not None and not dtype.is_floating_point:
         raise ConfigurationError(f"dtype must be a floating-point dtype; it is {dtype}")
     if dropout > 0 and num_layers == 1:
@@ -43,6 +41,26 @@ def check_options(
             "leave it out, or give num_layers=2",
             stacklevel=3,
         )
+
+
+def check_size(name: str, size: object) -> None:
+    """Refuse what is no size.
+
+    Raises:
+        ConfigurationError: it is not a positive integer.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ConfigurationError(f"{name} must be a positive integer; it is {size!r}")
+
+
+def check_probability(name: str, p: object) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        ConfigurationError: it is not a number from 0 to 1.
+    """
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise ConfigurationError(f"{name} must be a probability from 0 to 1; it is {p!r}")
 
 
 def autocasts(device: torch.device) -> bool:
@@ -114,3 +132,19 @@ def check_state(
             )
         checked.append(tensor)
     return checked
+
+
+def check_begins(begins: Tensor, *, batch: int, time: int, device: torch.device) -> None:
+    """Refuse what does not say of every step whether a sequence begins there.
+
+    Raises:
+        ShapeError: it is not a (B, T) of bool on the device of the input.
+    """
+    if not isinstance(begins, Tensor) or begins.dtype != torch.bool:
+        given = begins.dtype if isinstance(begins, Tensor) else type(begins).__name__
+        raise ShapeError(f"begins must be a tensor (B, T) of bool; it is {given}")
+    if begins.shape != (batch, time) or begins.device != device:
+        raise ShapeError(
+            f"begins must have shape (B, T) = {(batch, time)} on {device}; it has "
+            f"{tuple(begins.shape)} on {begins.device}"
+        )

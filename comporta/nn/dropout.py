@@ -40,11 +40,21 @@ class LockedDropout(nn.Module):
             raise ShapeError(f"x has shape {tuple(x.shape)}; expected (B, T, D)")
         if not self.training or not self.p:
             return x
-        return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p)
+        return locked(x, self.p)
 
     def extra_repr(self) -> str:
         """The probability, for printing."""
         return f"p={self.p}"
+
+
+def locked(x: Tensor, p: float) -> Tensor:
+    """Each feature of a row of x (B, T, D) dropped in all its steps, with probability p.
+
+    >>> import torch
+    >>> locked(torch.ones(1, 2, 3), 0.0).sum()
+    tensor(6.)
+    """
+    return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
 
 
 def _check(p: float) -> float:

@@ -39,12 +39,15 @@ def explain(layer: Recurrent | RNN | GRU | LSTM, x: Tensor | None = None) -> str
             f"the input must have shape (B, T, D) with D = {layer.input_size}; it has "
             f"{tuple(x.shape)}"
         )
-    state = [x.new_zeros(x.shape[0], layer.hidden_size) for _ in layer.program.states]
-    width = layer.hidden_size * (2 if layer.bidirectional else 1)
+    if isinstance(layer, Recurrent):
+        sizes = layer.hidden_sizes
+    else:
+        sizes = (layer.hidden_size,) * layer.num_layers
     reasons = []
-    for number in range(layer.num_layers):
+    for number, hidden in enumerate(sizes):
+        state = [x.new_zeros(x.shape[0], hidden) for _ in layer.program.states]
         reasons.append(str(choose(layer.program, x, state, layer.weights(number))))
-        x = x.new_zeros(()).expand(*x.shape[:2], width)
+        x = x.new_zeros(()).expand(*x.shape[:2], hidden * (2 if layer.bidirectional else 1))
     if len(set(reasons)) == 1:
         return reasons[0]
     return "\n".join(f"layer {number}, {reason}" for number, reason in enumerate(reasons))

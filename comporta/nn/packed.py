@@ -16,6 +16,7 @@ from comporta.kernels import Program, Weights, compile_cell
 from comporta.nn import stack, weights
 from comporta.nn.checks import check_options, check_tensor
 from comporta.nn.lengths import pack_like, unpack
+from comporta.nn.regularizers import InCall, Regularizers
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 
@@ -189,13 +190,13 @@ class PackedLayer(nn.Module):
     def _stack(
         self, rows: Tensor, states: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        dropout = Regularizers(dropout=self.dropout)
         output, after = stack.run(
-            self.program,
             rows,
             list(zip(*(state.unbind(0) for state in states), strict=True)),
             self._weights(),
+            call=InCall(dropout, self.program, self.training),
             bidirectional=self.bidirectional,
-            dropout=self.dropout if self.training else 0.0,
             lengths=lengths,
         )
         if len(after) == 1:

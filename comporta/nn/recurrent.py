@@ -10,12 +10,22 @@ from torch import Tensor, nn
 
 from comporta import cells
 from comporta.cells import Cell
+from comporta.cells.forms import normalized
 from comporta.errors import ConfigurationError, ShapeError, nearest
 from comporta.kernels import Program, compile_cell
 from comporta.nn import stack
-from comporta.nn.checks import check_options, check_state, check_tensor
+from comporta.nn.checks import (
+    check_begins,
+    check_options,
+    check_size,
+    check_state,
+    check_tensor,
+)
+from comporta.nn.connections import Connections, Highway, connect
 from comporta.nn.initialization import initialize
 from comporta.nn.lengths import check_lengths, clear_padding
+from comporta.nn.parameters import Parameters
+from comporta.nn.regularizers import Regularizers, zoneout_of
 from comporta.nn.state import State, make_state
 
 InitialState: TypeAlias = Literal["zeros", "learned", "random"]
@@ -30,18 +40,29 @@ class Recurrent(nn.Module):
     l - 1. Parameters carry the names of the equations: `layers.0.W_z` in `state_dict()`, and
     `layers.0_reverse.W_z` for the direction from the last step to the first.
 
-    Weights start as follows. Matrices that multiply something that depends on the state are
-    orthogonal (Saxe et al. 2014, arXiv:1312.6120), other matrices uniform within
-    sqrt(6 / (rows + columns)) (Glorot, Bengio 2010), vectors what the cell says of them: `lstm`
-    begins the bias of its forget gate with 1 (Jozefowicz, Zaremba, Sutskever 2015), others with 0.
+    Weights start as `comporta.nn.initialization` says: orthogonal on the way of the state, within
+    sqrt(6 / (rows + columns)) elsewhere, vectors as the cell says.
 
     Args:
         cell: a name from `comporta.cells.names()`, or a `comporta.Cell`.
         input_size: D.
-        hidden_size: H.
+        hidden_size: H; or a size for each layer, which says how many there are.
         num_layers: L.
         bidirectional: whether each layer also runs backwards, with weights of its own.
         dropout: probability of zeroing an element between two layers, in training.
+        input_dropout: probability of zeroing a feature of a layer's input for a whole row, in
+            training (Gal, Ghahramani 2016, arXiv:1512.05287).
+        state_dropout: the same for a unit's state, where products read it; in a cell none of whose
+            products does, for its output.
+        weight_drop: probability of zeroing an element of the matrices that multiply the state, in
+            training (Merity et al. 2018, arXiv:1708.02182).
+        zoneout: probability that a unit's state stays as it was for a step, or one for each state,
+            as in {"h": 0.05, "c": 0.5} (Krueger et al. 2017, arXiv:1606.01305). In evaluation
+            nothing is drawn: the state is the mean of both, as in the paper.
+        layer_norm: whether products, and a state that the output squashes, are normalized; see
+            `comporta.cells.forms.normalized` (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
+        connections: around each layer whose output is as wide as its input: "none"; "residual",
+            y = x + f(x); "highway", y = t f(x) + (1 - t) x with a gate t that reads x.
         bias: whether the vectors that are only ever added are kept.
         initial_state: the state before the first step when none is given. "zeros"; "learned", a
             parameter `initial.0.h` (H,) for each layer and state, first 0; "random", in training
@@ -52,8 +73,8 @@ class Recurrent(nn.Module):
         dtype: their floating-point dtype.
 
     Raises:
-        ConfigurationError: an unknown cell, an option out of range, or a parameter name that a
-            torch module needs for itself.
+        ConfigurationError: an unknown cell, an option out of range, a parameter name that a
+            torch module needs for itself, or a cell with streams of its own.
 
     >>> import torch
     >>> layer = Recurrent("lstm", input_size=3, hidden_size=5)
@@ -66,49 +87,69 @@ class Recurrent(nn.Module):
         self,
         cell: str | Cell,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        state_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        layer_norm: bool = False,
+        connections: Connections = "none",
         bias: bool = True,
         initial_state: InitialState = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_options(
-            input_size=input_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            dropout=dropout,
-            flags={"bidirectional": bidirectional, "bias": bias},
-            dtype=dtype,
-        )
+        sizes = _sizes(hidden_size, num_layers)
+        for size in set(sizes):
+            check_options(
+                input_size=input_size,
+                hidden_size=size,
+                num_layers=len(sizes),
+                dropout=dropout,
+                flags={"bidirectional": bidirectional, "bias": bias, "layer_norm": layer_norm},
+                dtype=dtype,
+            )
         if initial_state not in _INITIAL_STATES:
             raise ConfigurationError(
                 f"unknown initial_state {initial_state!r}{nearest(initial_state, _INITIAL_STATES)}"
             )
-        self.cell = _cell(cell)
+        cell = _cell(cell)
+        self.cell = normalized(cell) if layer_norm else cell
         self.program: Program = compile_cell(self.cell, bias=bias)
         self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
+        self.hidden_sizes = sizes
+        self.hidden_size = sizes[-1]
+        self.num_layers = len(sizes)
         self.bidirectional = bidirectional
-        self.dropout = float(dropout)
+        self.regularizers = Regularizers(
+            dropout=float(dropout),
+            input_dropout=input_dropout,
+            state_dropout=state_dropout,
+            weight_drop=weight_drop,
+            zoneout=zoneout_of(zoneout, self.cell.states),
+        )
         self.bias = bias
         self.initial_state: InitialState = initial_state
         self.layers = nn.ModuleDict()
         self.initial = nn.ModuleDict()
-        for place, name in enumerate(stack.names(num_layers, bidirectional)):
-            directions = 2 if bidirectional else 1
-            width = input_size if place < directions else hidden_size * directions
-            shapes = _shapes(self.program, {"D": width, "H": hidden_size})
-            self.layers[name] = _Parameters(shapes, device=device, dtype=dtype)
-            if initial_state == "learned":
-                shapes = dict.fromkeys(self.cell.states, (hidden_size,))
-                self.initial[name] = _Parameters(shapes, device=device, dtype=dtype)
+        self._add_parameters(device, dtype)
+        made = connect(connections, self.widths, device=device, dtype=dtype)
+        self.connections = nn.ModuleDict({str(layer): join for layer, join in made.items()})
         self.reset_parameters()
+
+    def _add_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+        for place, name in enumerate(stack.names(self.num_layers, self.bidirectional)):
+            into, size = self.widths[place // self._directions][0], self._size(place)
+            shapes = _shapes(self.program, {"D": into, "H": size})
+            self.layers[name] = Parameters(shapes, device=device, dtype=dtype)
+            if self.initial_state == "learned":
+                shapes = dict.fromkeys(self.cell.states, (size,))
+                self.initial[name] = Parameters(shapes, device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
         """Draw all weights anew; learned initial states become 0."""
@@ -117,6 +158,15 @@ class Recurrent(nn.Module):
         for states in self.initial.values():
             for value in states.parameters():
                 nn.init.zeros_(value)
+        for connection in self.connections.values():
+            if isinstance(connection, Highway):
+                connection.reset_parameters()
+
+    @property
+    def widths(self) -> list[tuple[int, int]]:
+        """The width of the input and of the output of each layer."""
+        outs = [size * self._directions for size in self.hidden_sizes]
+        return list(zip([self.input_size, *outs], outs, strict=False))
 
     def forward(
         self,
@@ -124,6 +174,7 @@ class Recurrent(nn.Module):
         state: Sequence[State] | None = None,
         *,
         lengths: Tensor | Sequence[int] | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Run over a batch of sequences.
 
@@ -133,6 +184,8 @@ class Recurrent(nn.Module):
                 given.
             lengths: the length of each row, between 0 and T; T unless given. Steps beyond it
                 give the output 0 and leave the state alone.
+            begins: where a new sequence begins inside a row (B, T), bool: such a step starts from
+                states of 0, in either direction.
 
         Returns:
             The output (B, T, H), or (B, T, 2H) when bidirectional: forward, then reverse. The
@@ -146,14 +199,18 @@ class Recurrent(nn.Module):
         x = self._check_input(x, ("B", "T", "D"))
         batch, time, _ = x.shape
         found = check_lengths(lengths, batch=batch, time=time, device=x.device)
+        if begins is not None:
+            check_begins(begins, batch=batch, time=time, device=x.device)
         output, after = stack.run(
-            self.program,
             x if found is None else clear_padding(x, found),
             self.start(batch) if state is None else self._check_state(state, batch),
             self._weights(),
+            call=self.regularizers.in_call(
+                self.cell, bias=self.bias, training=self.training, begins=begins
+            ),
             bidirectional=self.bidirectional,
-            dropout=self.dropout if self.training else 0.0,
             lengths=found,
+            connections={int(layer): join for layer, join in self.connections.items()},
         )
         return output, tuple(make_state(self.cell.states, values) for values in after)
 
@@ -191,15 +248,15 @@ class Recurrent(nn.Module):
         """The state before the first step, for B = `batch` rows; as of `forward`."""
         names = self.cell.states
         like = self._like()
-        size = (batch, self.hidden_size)
         if self.initial_state == "learned":
             return tuple(
-                make_state(names, tuple(getattr(values, name).expand(size) for name in names))
+                make_state(names, tuple(getattr(values, name).expand(batch, -1) for name in names))
                 for values in self.initial.values()
             )
         noise = _NOISE if self.initial_state == "random" and self.training else 0.0
+        sizes = [(batch, self._size(place)) for place in range(len(self.layers))]
         return tuple(
-            make_state(names, tuple(_draw(like, size, noise) for _ in names)) for _ in self.layers
+            make_state(names, tuple(_draw(like, size, noise) for _ in names)) for size in sizes
         )
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
@@ -222,15 +279,27 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         """The constructor's arguments, for printing."""
-        shown = f"{self.cell.name!r}, {self.input_size}, {self.hidden_size}"
+        alike = len(set(self.hidden_sizes)) == 1
+        hidden = self.hidden_size if alike else list(self.hidden_sizes)
+        shown = f"{self.cell.name!r}, {self.input_size}, {hidden}"
+        kinds = {type(join).__name__.lower() for join in self.connections.values()}
         changed = {
-            "num_layers": (self.num_layers, 1),
+            "num_layers": (self.num_layers if alike else 1, 1),
             "bidirectional": (self.bidirectional, False),
-            "dropout": (self.dropout, 0.0),
+            **{name: (p or 0.0, 0.0) for name, p in vars(self.regularizers).items()},
+            "connections": (next(iter(kinds), "none"), "none"),
             "bias": (self.bias, True),
             "initial_state": (self.initial_state, "zeros"),
         }
         return shown + "".join(f", {k}={v!r}" for k, (v, usual) in changed.items() if v != usual)
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _size(self, place: int) -> int:
+        """H of a layer and direction."""
+        return self.hidden_sizes[place // self._directions]
 
     def __getstate__(self) -> dict[str, object]:
         # The cell travels as its text and the program is compiled again where it arrives, so that
@@ -279,33 +348,11 @@ class Recurrent(nn.Module):
                 names=self.cell.states,
                 batch=batch,
                 like=self._like(),
-                hidden=self.hidden_size,
+                hidden=self._size(place),
                 what=f"the state of layer {name}",
             )
-            for name, values in zip(names, state, strict=True)
+            for place, (name, values) in enumerate(zip(names, state, strict=True))
         ]
-
-
-class _Parameters(nn.Module):
-    """Parameters under the names of the equations."""
-
-    def __init__(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        *,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:
-        super().__init__()
-        for name, shape in shapes.items():
-            if hasattr(self, name):
-                raise ConfigurationError(
-                    f"a torch module needs the name {name} for itself; rename {name} in the "
-                    "text of the cell"
-                )
-            self.register_parameter(
-                name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-            )
 
 
 def _shapes(program: Program, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -313,13 +360,30 @@ def _shapes(program: Program, sizes: Mapping[str, int]) -> dict[str, tuple[int, 
 
 
 def _cell(cell: str | Cell) -> Cell:
-    if isinstance(cell, Cell):
-        return cell
-    if not isinstance(cell, str):
+    if not isinstance(cell, str | Cell):
         raise ConfigurationError(
             f"cell must be a name or a comporta.Cell; it is a {type(cell).__name__}"
         )
-    return cells.get(cell)
+    found = cells.get(cell) if isinstance(cell, str) else cell
+    if found.streams:
+        raise ConfigurationError(
+            f"the cell {found.name!r} has the streams {', '.join(found.streams)}, which a layer "
+            "has no values for; run it with comporta.kernels.run"
+        )
+    return found
+
+
+def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """H of each layer."""
+    if not isinstance(hidden_size, Sequence):
+        check_size("num_layers", num_layers)
+        return (hidden_size,) * num_layers
+    if num_layers not in (1, len(hidden_size)) or not hidden_size:
+        raise ConfigurationError(
+            f"hidden_size has {len(hidden_size)} sizes and num_layers is {num_layers}; give one "
+            "size a layer, and leave num_layers out"
+        )
+    return tuple(hidden_size)
 
 
 def _draw(like: Tensor, size: tuple[int, int], deviation: float) -> Tensor:

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout as drop
 
 from comporta import kernels
 from comporta.errors import ConfigurationError
-from comporta.kernels import Program
 from comporta.nn.checks import autocasts
+from comporta.nn.connections import Connection
+from comporta.nn.regularizers import InCall
 
 DIRECTIONS = ("forward", "reverse")
 
@@ -47,27 +47,27 @@ def position(layer: int, direction: str, *, num_layers: int, bidirectional: bool
 
 
 def run(
-    program: Program,
     x: Tensor,
     states: Sequence[Sequence[Tensor]],
     weights: Sequence[Mapping[str, Tensor]],
     *,
+    call: InCall,
     bidirectional: bool,
-    dropout: float,
     lengths: Tensor | None,
+    connections: Mapping[int, Connection] | None = None,
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Run a stack of layers over a batch of sequences, in the dtype of the weights.
 
     Args:
-        program: the step of the cell, the same in every layer.
         x: input (B, T, D).
         states: the states before the first step, each (B, H), for each layer and direction:
             layer by layer, forward before reverse.
         weights: the weights by name, for each layer and direction in the same order.
+        call: the step, the same in every layer, and what regularizes it.
         bidirectional: whether each layer also runs from the last step to the first; both outputs
             are the next layer's input (B, T, 2H).
-        dropout: probability of zeroing an element between two layers; 0 outside training.
         lengths: as for `comporta.kernels.run`.
+        connections: layer -> what joins its input and its output, where it is not its output alone.
 
     Returns:
         The output of the last layer, (B, T, H) or (B, T, 2H), and the states after the last step
@@ -77,21 +77,24 @@ def run(
     directions = 2 if bidirectional else 1
     with _precision_of_the_weights(x.device):
         for first in range(0, len(weights), directions):
-            if first and dropout:
-                x = drop(x, dropout)
+            layer = first // directions
+            read = call.enter(layer, x)
             outputs = []
             for place in range(first, first + directions):
                 output, final = kernels.run(
-                    program,
-                    x,
+                    call.program,
+                    read,
                     states[place],
-                    weights[place],
+                    call.weights(weights[place]),
+                    streams=call.streams(read, states[place][0].shape[1], reverse=place > first),
                     lengths=lengths,
                     reverse=place > first,
                 )
                 outputs.append(output)
                 after.append(final)
-            x = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
+            y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
+            join = (connections or {}).get(layer)
+            x = y if join is None else join(x, y)
     return x, after
 
 
