@@ -364,3 +364,34 @@ def _(p: P, x: Tensor, h: Tensor) -> Step:
 def _(p: P, x: Tensor, h: Tensor) -> Step:
     z = tanh(gate(p, "z", x))
     return alone(mix(logistic(h @ p.U_u.T + z @ p.V_u.T + p.b_u), h, z))
+
+
+def normal(a: Tensor) -> Tensor:
+    return torch.nn.functional.layer_norm(a, a.shape[-1:])
+
+
+def normal_gate(p: P, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """What the input and what the state give to a gate, both with their bias."""
+    read = getattr(p, f"gain_W_{name}") * normal(x @ getattr(p, f"W_{name}").T)
+    past = getattr(p, f"gain_U_{name}") * normal(h @ getattr(p, f"U_{name}").T)
+    return read + getattr(p, f"b_{name}"), past + getattr(p, f"c_{name}")
+
+
+@formula("rnn-layer-norm")
+def _(p: P, x: Tensor, h: Tensor) -> Step:
+    return alone(tanh(sum(normal_gate(p, "h", x, h))))
+
+
+@formula("gru-layer-norm")
+def _(p: P, x: Tensor, h: Tensor) -> Step:
+    z, r = (logistic(sum(normal_gate(p, name, x, h))) for name in "zr")
+    read, past = normal_gate(p, "n", x, h)
+    return alone(mix(z, h, tanh(read + r * past)))
+
+
+@formula("lstm-layer-norm")
+def _(p: P, x: Tensor, h: Tensor, c: Tensor) -> Step:
+    i, f, g, o = (sum(normal_gate(p, name, x, h)) for name in "ifgo")
+    c = logistic(f) * c + logistic(i) * tanh(g)
+    h = logistic(o) * tanh(p.gain_c * normal(c) + p.shift_c)
+    return h, (h, c)

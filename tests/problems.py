@@ -22,16 +22,6 @@ from comporta.kernels import Program, compile_cell
 # vectors are far from 0, so that a forgotten one is seen.
 Answer = dict[str, Tensor]
 
-LAYER_NORM = Cell(
-    "lstm-layer-norm",
-    """
-    i = sigmoid(g_i * layer_norm(W_i @ x) + k_i * layer_norm(U_i @ h) + b_i)
-    f = sigmoid(g_f * layer_norm(W_f @ x) + k_f * layer_norm(U_f @ h) + b_f)
-    c = i * tanh(W_c @ x + U_c @ h) + f * c
-    h = tanh(g_c * layer_norm(c) + b_c)
-    """,
-    state="h c",
-)
 ZONEOUT = Cell(
     "gru-zoneout",
     """
@@ -42,9 +32,8 @@ ZONEOUT = Cell(
     """,
     streams="d k",
 )
-EXTRA = {cell.name: cell for cell in (LAYER_NORM, ZONEOUT)}
-CELLS = (*names(), *EXTRA)
-"""The catalog, and cells that use words of the language that it does not."""
+CELLS = (*names(), ZONEOUT.name)
+"""The catalog, and a cell with streams, which it has none of."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +106,10 @@ def make(
 
 
 def cell_of(cell: str | Cell) -> Cell:
-    """The cell of that name, of the catalog or of those above."""
+    """The cell of that name, of the catalog or the one above."""
     if isinstance(cell, Cell):
         return cell
-    return EXTRA[cell] if cell in EXTRA else get(cell)
+    return ZONEOUT if cell == ZONEOUT.name else get(cell)
 
 
 def forward(problem: Problem, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -172,9 +161,12 @@ def solve(problem: Problem, backend: str) -> Answer:
 def terms_of(problem: Problem) -> int:
     """How many roundings come together in a value: every state passes its own along the steps.
 
-    A gradient of a weight sums over the rows as well.
+    A normalization brings together those of its units. A gradient of a weight sums over the rows
+    as well.
     """
-    return max(1, problem.x.shape[1]) * len(problem.program.states)
+    program = problem.program
+    means = sum(statement.op == "mean" for statement in program.statements)
+    return max(1, problem.x.shape[1]) * len(program.states) * (1 + means)
 
 
 def check(answer: Answer, truth: Answer, problem: Problem) -> None:

@@ -88,11 +88,11 @@ def test_dropout_of_nothing_is_the_cell(name: str) -> None:
     assert torch.equal(found, expected)
 
 
-MORE = {"scrn", "lstm-residual", "lstm-mogrifier", "lstm-working-memory", "lem"}
-"""Their products also read what a step made of the last state without one."""
+MORE = {"scrn", "lstm-residual", "lstm-mogrifier", "lstm-working-memory", "lem", "lstm-layer-norm"}
+"""Where units also meet in what a step made of the last state without a product."""
 
 
-@pytest.mark.parametrize("name", [name for name in cells.names() if name not in MORE])
+@pytest.mark.parametrize("name", [n for n in cells.names() if n not in MORE])
 def test_dropout_of_everything_cuts_products_off_the_last_state(name: str) -> None:
     """One step from another state differs only where a state is read without a product."""
     form = state_dropped(cells.get(name))
@@ -108,29 +108,6 @@ def test_dropout_of_everything_cuts_products_off_the_last_state(name: str) -> No
         problems.forward(problem, "reference")[0][..., 1:],
         problems.forward(replace(problem, state=state), "reference")[0][..., 1:],
     )
-
-
-def norm(a: Tensor) -> Tensor:
-    return torch.nn.functional.layer_norm(a, a.shape[-1:])
-
-
-@every_backend
-def test_a_normalized_lstm_is_that_of_the_paper(backend: str) -> None:
-    problem = problems.make(normalized(cells.get("lstm")), batch=3, time=4, depth=5, hidden=7)
-    w, (h, c), outputs = P(**problem.weights), problem.state, []
-    for t in range(4):
-        x = problem.x[:, t]
-        i, f, g, o = (
-            getattr(w, f"gain_W_{k}") * norm(x @ getattr(w, f"W_{k}").T)
-            + getattr(w, f"gain_U_{k}") * norm(h @ getattr(w, f"U_{k}").T)
-            + getattr(w, f"b_{k}")
-            + getattr(w, f"c_{k}")
-            for k in "ifgo"
-        )
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * torch.tanh(w.gain_c * norm(c) + w.shift_c)
-        outputs.append(h)
-    assert_same(problems.forward(problem, backend)[0], torch.stack(outputs, 1), problem)
 
 
 @every_cell

@@ -113,6 +113,8 @@ def test_every_form(backend: str, cell: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
     for number, (batch, time, depth, hidden) in enumerate(SIZES):
+        if depth == 1 and "layer-norm" in cell:
+            continue  # Of a single feature only the sign is left: its gradient is rounding.
         problem = problems.make(
             cell, batch=batch, time=time, depth=depth, hidden=hidden, dtype=dtype, seed=number
         )
@@ -121,7 +123,7 @@ def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", [*cells.names(), problems.ZONEOUT.name])
+@pytest.mark.parametrize("cell", [each for each in problems.CELLS if "layer-norm" not in each])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_size_one(backend: str, cell: str, dtype: torch.dtype) -> None:
     """One input, one hidden unit. Each gradient is one number, and may be the small difference of

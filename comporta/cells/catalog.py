@@ -6,12 +6,13 @@ from pathlib import Path
 
 from comporta.cells import additive, elman, gru, linear, lstm, oscillators
 from comporta.cells.cell import Cell
+from comporta.cells.forms import normalized
 from comporta.errors import CellError, ConfigurationError, nearest
 
+_FORMS = tuple(normalized(cell) for cell in (elman.RNN, gru.GRU, lstm.LSTM))
+_FAMILIES = (elman, gru, lstm, additive, linear, oscillators)
 _CATALOG: dict[str, Cell] = {
-    cell.name: cell
-    for family in (elman, gru, lstm, additive, linear, oscillators)
-    for cell in family.CELLS
+    cell.name: cell for cell in (*(c for family in _FAMILIES for c in family.CELLS), *_FORMS)
 }
 _HEADER = ("name", "source", "state", "streams", "output", "note", "initial", "keeps")
 
