@@ -14,7 +14,11 @@ from comporta.cli.train import train_command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = [
+    block
+    for page in (README, ROOT / "docs" / "layers.md")
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
 COMMANDS = [
     line
     for page in (README, ROOT / "docs" / "tasks.md")
