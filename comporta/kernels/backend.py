@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from comporta.errors import BackendError, ShapeError, nearest
-from comporta.kernels import cpu, reference
+from comporta.kernels import cpu, operator, reference
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
@@ -108,6 +108,10 @@ def run(
     Raises:
         ShapeError: a tensor does not fit the program.
     """
+    if operator.is_traced(x):
+        return operator.run(
+            program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse
+        )
     known = Weights.of(weights)
     _check(program, x, state, known, lengths)
     _check_streams(program, x, state, streams)

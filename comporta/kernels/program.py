@@ -7,9 +7,10 @@ Equal expressions become one statement.
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 from comporta.cells.cell import Cell
@@ -56,6 +57,7 @@ class Program:
         streams: further inputs of hidden size.
         turned: matrices that the step reads transposed, `U.T` -> its shape.
         dimensions: name of a value -> "D" or "H".
+        source: the cell as text, as `from_source` reads it.
     """
 
     statements: tuple[Statement, ...]
@@ -65,6 +67,7 @@ class Program:
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
     turned: tuple[tuple[str, tuple[str, ...]], ...]
     dimensions: tuple[tuple[str, str], ...]
+    source: str = field(default="", compare=False, repr=False)
 
     def __hash__(self) -> int:
         return self._hash
@@ -130,7 +133,21 @@ def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
         parameters=parameters,
         turned=tuple(lowering.turned.items()),
         dimensions=tuple(lowering.dimensions.items()),
+        source=json.dumps({"cell": cell.to_json(), "bias": bias}),
     )
+
+
+@cache
+def from_source(source: str) -> Program:
+    """The program that has this source.
+
+    >>> from comporta.cells import get
+    >>> program = compile_cell(get("gru"))
+    >>> from_source(program.source) == program
+    True
+    """
+    data = json.loads(source)
+    return compile_cell(Cell.from_json(data["cell"]), bias=data["bias"])
 
 
 class Builder:

@@ -22,9 +22,6 @@ class Weights(Mapping[str, Tensor]):
         tensors: the tensors.
         names: for each tensor the parameters stacked in it, all of one shape.
 
-    Attributes:
-        places: name -> (the place of its tensor, how many stand above it there, how many in all).
-
     >>> import torch
     >>> weights = Weights([torch.arange(4.0).view(4, 1)], (("W_z", "W_n"),))
     >>> weights["W_n"].tolist()
@@ -34,7 +31,11 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, tensors: Sequence[Tensor], names: Names) -> None:
         self.tensors = tensors
         self.names = names
-        self.places = _places(names)
+
+    @property
+    def places(self) -> dict[str, tuple[int, int, int]]:
+        """Name -> (the place of its tensor, how many stand above it there, how many in all)."""
+        return _places(self.names)
 
     @classmethod
     def of(cls, given: Mapping[str, Tensor]) -> Weights:

@@ -40,6 +40,9 @@ def check_lengths(
             f"lengths must have shape (B,) = ({batch},), one a row; they have "
             f"{tuple(numbers.shape)}"
         )
+    if torch.compiler.is_compiling():
+        # They are numbers only when the graph runs; what runs it looks at them then.
+        return numbers.to(device=device, dtype=torch.int64)
     found = numbers.tolist()
     for row, length in enumerate(found):
         if not 0 <= length <= time:

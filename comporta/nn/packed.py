@@ -57,6 +57,7 @@ class PackedLayer(nn.Module):
         self.bidirectional = bidirectional
         self.proj_size = 0
         self.program: Program = compile_cell(cells.get(weights.CELLS[mode]), bias=bias)
+        self._names = weights.names(mode, bias)
         directions = 2 if bidirectional else 1
         rows = weights.gates(mode) * hidden_size
         for place, suffix in enumerate(stack.names(num_layers, bidirectional)):
@@ -119,8 +120,7 @@ class PackedLayer(nn.Module):
         ]
 
     def _weights(self) -> list[Weights]:
-        names = weights.names(self.mode, self.bias)
-        return [Weights(packed, names) for packed in self._packed()]
+        return [Weights(packed, self._names) for packed in self._packed()]
 
     def _like(self) -> Tensor:
         """A parameter, for its dtype and device."""

@@ -25,8 +25,8 @@ from comporta.nn.connections import Connections, Highway, connect
 from comporta.nn.initialization import initialize
 from comporta.nn.lengths import check_lengths, clear_padding
 from comporta.nn.parameters import Parameters
-from comporta.nn.regularizers import Regularizers, zoneout_of
-from comporta.nn.state import State, make_state
+from comporta.nn.regularizers import InCall, Regularizers, zoneout_of
+from comporta.nn.state import State, state_class
 
 InitialState: TypeAlias = Literal["zeros", "learned", "random"]
 _INITIAL_STATES = ("zeros", "learned", "random")
@@ -120,7 +120,6 @@ class Recurrent(nn.Module):
             )
         cell = _cell(cell)
         self.cell = normalized(cell) if layer_norm else cell
-        self.program: Program = compile_cell(self.cell, bias=bias)
         self.input_size = input_size
         self.hidden_sizes = sizes
         self.hidden_size = sizes[-1]
@@ -134,6 +133,7 @@ class Recurrent(nn.Module):
             zoneout=zoneout_of(zoneout, self.cell.states),
         )
         self.bias = bias
+        self._remember()
         self.initial_state: InitialState = initial_state
         self.layers = nn.ModuleDict()
         self.initial = nn.ModuleDict()
@@ -141,6 +141,12 @@ class Recurrent(nn.Module):
         made = connect(connections, self.widths, device=device, dtype=dtype)
         self.connections = nn.ModuleDict({str(layer): join for layer, join in made.items()})
         self.reset_parameters()
+
+    def _remember(self) -> None:
+        """What follows from the cell and would take long to derive in every call."""
+        self.program: Program = compile_cell(self.cell, bias=self.bias)
+        self._programs = self.regularizers.programs(self.cell, bias=self.bias)
+        self._state = state_class(self.cell.states)
 
     def _add_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         for place, name in enumerate(stack.names(self.num_layers, self.bidirectional)):
@@ -205,14 +211,17 @@ class Recurrent(nn.Module):
             x if found is None else clear_padding(x, found),
             self.start(batch) if state is None else self._check_state(state, batch),
             self._weights(),
-            call=self.regularizers.in_call(
-                self.cell, bias=self.bias, training=self.training, begins=begins
+            call=InCall(
+                self.regularizers,
+                self._programs[self.training, begins is not None],
+                self.training,
+                begins,
             ),
             bidirectional=self.bidirectional,
             lengths=found,
             connections={int(layer): join for layer, join in self.connections.items()},
         )
-        return output, tuple(make_state(self.cell.states, values) for values in after)
+        return output, tuple([self._state(*values) for values in after])
 
     def step(
         self, x_t: Tensor, state: Sequence[State] | None = None
@@ -249,15 +258,11 @@ class Recurrent(nn.Module):
         names = self.cell.states
         like = self._like()
         if self.initial_state == "learned":
-            return tuple(
-                make_state(names, tuple(getattr(values, name).expand(batch, -1) for name in names))
-                for values in self.initial.values()
-            )
+            learned = [[getattr(m, name) for name in names] for m in self.initial.values()]
+            return tuple([self._state(*[s.expand(batch, -1) for s in each]) for each in learned])
         noise = _NOISE if self.initial_state == "random" and self.training else 0.0
         sizes = [(batch, self._size(place)) for place in range(len(self.layers))]
-        return tuple(
-            make_state(names, tuple(_draw(like, size, noise) for _ in names)) for size in sizes
-        )
+        return tuple([self._state(*[_draw(like, size, noise) for _ in names]) for size in sizes])
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
         """The parameters of one layer by the names of the equations.
@@ -282,11 +287,12 @@ class Recurrent(nn.Module):
         alike = len(set(self.hidden_sizes)) == 1
         hidden = self.hidden_size if alike else list(self.hidden_sizes)
         shown = f"{self.cell.name!r}, {self.input_size}, {hidden}"
+        active = self.regularizers.active
         kinds = {type(join).__name__.lower() for join in self.connections.values()}
         changed = {
             "num_layers": (self.num_layers if alike else 1, 1),
             "bidirectional": (self.bidirectional, False),
-            **{name: (p or 0.0, 0.0) for name, p in vars(self.regularizers).items()},
+            **{name: (getattr(self.regularizers, name), 0.0) for name in sorted(active)},
             "connections": (next(iter(kinds), "none"), "none"),
             "bias": (self.bias, True),
             "initial_state": (self.initial_state, "zeros"),
@@ -304,12 +310,13 @@ class Recurrent(nn.Module):
     def __getstate__(self) -> dict[str, object]:
         # The cell travels as its text and the program is compiled again where it arrives, so that
         # a pickled layer depends on nothing but the equations.
-        return {**self.__dict__, "cell": self.cell.to_json(), "program": None}
+        derived = dict.fromkeys(("program", "_programs", "_state"))
+        return {**self.__dict__, **derived, "cell": self.cell.to_json()}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.cell = Cell.from_json(state["cell"])  # type: ignore[arg-type]
-        self.program = compile_cell(self.cell, bias=self.bias)
+        self._remember()
 
     def _weights(self) -> list[dict[str, Tensor]]:
         names = [name for name, _ in self.program.parameters]

@@ -29,6 +29,9 @@ class Regularizers:
         weight_drop: of zeroing an element of the matrices that multiply the state.
         zoneout: state -> probability that a unit's state stays as it is for a step.
 
+    Attributes:
+        active: the names of those that are not 0.
+
     Raises:
         ConfigurationError: not a probability.
     """
@@ -38,29 +41,30 @@ class Regularizers:
     state_dropout: float = 0.0
     weight_drop: float = 0.0
     zoneout: Mapping[str, float] = field(default_factory=dict)
+    active: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("dropout", "input_dropout", "state_dropout", "weight_drop"):
+        names = ("dropout", "input_dropout", "state_dropout", "weight_drop")
+        for name in names:
             check_probability(name, getattr(self, name))
+        # By name, for torch.compile may take the numbers for variables.
+        active = frozenset(name for name in (*names, "zoneout") if getattr(self, name))
+        object.__setattr__(self, "active", active)
 
-    def in_call(
-        self, cell: Cell, *, bias: bool, training: bool, begins: Tensor | None = None
-    ) -> InCall:
-        """What of them acts in one call.
+    def programs(self, cell: Cell, *, bias: bool) -> dict[tuple[bool, bool], Program]:
+        """The steps they make of a cell: (in training, with beginnings inside rows) -> a program.
 
         Args:
             cell: the cell of all layers.
             bias: whether the vectors that are only ever added are kept.
-            training: whether the layers are in training.
-            begins: where a row begins anew (B, T), bool; None for nowhere.
         """
-        if training and self.state_dropout:
-            cell = state_dropped(cell)
-        if self.zoneout:
-            cell = zoned_out(cell)
-        if begins is not None:
-            cell = resettable(cell)
-        return InCall(self, compile_cell(cell, bias=bias), training, begins)
+        found = {}
+        for training in (False, True):
+            form = state_dropped(cell) if training and "state_dropout" in self.active else cell
+            form = zoned_out(form) if "zoneout" in self.active else form
+            found[training, False] = compile_cell(form, bias=bias)
+            found[training, True] = compile_cell(resettable(form), bias=bias)
+        return found
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class InCall:
     """The regularizers in one call.
 
     Attributes:
+        chosen: the regularizers.
         program: the step they make of the cell.
+        training: whether the layers are in training.
+        begins: where a row begins anew (B, T), bool; None for nowhere.
     """
 
     chosen: Regularizers
@@ -80,13 +87,13 @@ class InCall:
         """The input (B, T, D) as layer `layer` reads it."""
         if not self.training:
             return x
-        if layer and self.chosen.dropout:
+        if layer and "dropout" in self.chosen.active:
             x = drop(x, self.chosen.dropout)
-        return locked(x, self.chosen.input_dropout) if self.chosen.input_dropout else x
+        return locked(x, self.chosen.input_dropout) if "input_dropout" in self.chosen.active else x
 
     def weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The weights of a layer as this call uses them."""
-        if not (self.training and self.chosen.weight_drop):
+        if not (self.training and "weight_drop" in self.chosen.active):
             return weights
         dropped = recurrent_matrices(self.program)
         return {

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TypeAlias, TypeVar, cast
 
+import torch
 from torch import Tensor
 
+from comporta import cells
 from comporta.errors import ShapeError
 
 State: TypeAlias = tuple[Tensor, ...]
@@ -27,6 +29,10 @@ def state_class(names: tuple[str, ...]) -> type[State]:
     made = namedtuple("State", names)  # type: ignore[misc]  # the names are known at run time only
     # Pickle finds a class by its name in a module, which one made here has not: it is made again.
     setattr(made, "__reduce__", lambda self: (make_state, (names, tuple(self))))  # noqa: B010
+    # An exported graph names the classes of what it returns; torch has no public way to tell it.
+    torch.utils._pytree._register_namedtuple(
+        made, serialized_type_name=f"comporta.State({', '.join(names)})"
+    )
     return cast(type[State], made)
 
 
@@ -76,3 +82,8 @@ def _detach(value: object) -> object:
         case Mapping():
             return {key: _detach(item) for key, item in value.items()}
     raise ShapeError(f"a state is made of tensors; this one holds a {type(value).__name__}")
+
+
+# So that a process that loads an exported graph knows the states in it.
+for _name in cells.names():
+    state_class(cells.get(_name).states)

@@ -13,11 +13,23 @@ from comporta.kernels import reference
 from comporta.kernels.cpu import engine, layout, machine
 from comporta.kernels.cpu.backward import backward
 from comporta.kernels.cpu.call import Call
-from comporta.kernels.cpu.forward import forward
+from comporta.kernels.cpu.forward import forward, kept_numbers
+from comporta.kernels.cpu.memory import Held
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Names, Weights
 
-__all__ = ["describe", "obstacle", "run"]
+__all__ = [
+    "computes_in",
+    "describe",
+    "kept_bytes",
+    "obstacle",
+    "obstacle_of",
+    "run",
+    "run_back",
+    "run_into",
+]
+
+obstacle_of = layout.obstacle
 
 
 def describe() -> str:
@@ -25,12 +37,21 @@ def describe() -> str:
     return f"{8 * machine.vector_bytes()}-bit vectors"
 
 
+def computes_in(dtype: torch.dtype) -> bool:
+    """Whether there are kernels for numbers of that type.
+
+    >>> computes_in(torch.float32), computes_in(torch.float16)
+    (True, False)
+    """
+    return dtype in engine.BITS
+
+
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, x first, or None."""
     x = tensors[0]
     if not all(tensor.is_cpu for tensor in tensors):
         return f"the tensors are on {x.device}, not on the CPU"
-    if x.dtype not in engine.BITS or len({tensor.dtype for tensor in tensors}) > 1:
+    if not computes_in(x.dtype) or len({tensor.dtype for tensor in tensors}) > 1:
         found = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
         return f"it computes in float32 or float64, and these tensors are {found}"
     if torch._C._are_functorch_transforms_active():
@@ -61,6 +82,56 @@ def run(
     call = Call(program, x, state, stored, streams=streams, lengths=lengths, reverse=reverse,
                 training=False)  # fmt: skip
     return forward(call)
+
+
+def kept_bytes(program: Program, dtype: torch.dtype, batch: int, time: int, hidden: int, *,
+               training: bool) -> int:  # fmt: skip
+    """How many bytes `run_into` needs; the sizes may be symbols."""
+    real = machine.real(engine.BITS[dtype])
+    return real.bytes * kept_numbers(program, real, batch, time, hidden, training=training)
+
+
+def run_into(
+    kept: Tensor,
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Weights,
+    *,
+    streams: Sequence[Tensor],
+    lengths: Tensor | None,
+    reverse: bool,
+    training: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a program and leave in `kept` what `run_back` needs of it."""
+    x = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
+    call = Call(program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse,
+                training=training)  # fmt: skip
+    call.kept = Held(kept.view(x.dtype))
+    return forward(call)
+
+
+def run_back(
+    kept: Tensor,
+    d_output: Tensor | None,
+    d_state: Sequence[Tensor],
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Weights,
+    *,
+    streams: Sequence[Tensor],
+    lengths: Tensor | None,
+    reverse: bool,
+) -> list[Tensor]:
+    """The gradients of x, of the states and of the weights; `kept` is written over."""
+    rows = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
+    call = Call(program, rows, state, weights, streams=streams, lengths=lengths, reverse=reverse,
+                training=True)  # fmt: skip
+    call.kept = Held(kept.view(x.dtype))
+    found = backward(call, d_output, d_state, wants_x=True)
+    assert found.x is not None
+    return [found.x.contiguous(), *found.state, *found.weights]
 
 
 class _Layer(torch.autograd.Function):

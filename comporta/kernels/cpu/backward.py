@@ -148,6 +148,10 @@ def _cut(call: Call, outers: Sequence[_Outer], products: Sequence[Tensor]) -> di
             rows, columns = call.weights.shape(name)
             gradient = product[first : first + rows, :columns]
             weights[name] = weights[name] + gradient if name in weights else gradient
+    for name in call.weights.places:
+        # A matrix that the step reads only transposed has its gradient there.
+        if name not in weights and len(shape := call.weights.shape(name)) == 2:
+            weights[name] = call.x.new_zeros(shape)
     return weights
 
 

@@ -18,7 +18,7 @@ from comporta.kernels.cpu import engine, openmp
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.engine import Products
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
-from comporta.kernels.cpu.memory import Lease
+from comporta.kernels.cpu.memory import Held, Lease
 from comporta.kernels.cpu.table import Buffer, Entry, Given, Memory, Task
 from comporta.kernels.cpu.threads import Part, split
 from comporta.kernels.program import Program
@@ -181,7 +181,7 @@ class Call:
             reverse=reverse,
             threads=torch.get_num_threads(),
         )
-        self.kept: Lease | None = None
+        self.kept: Lease | Held | None = None
         self.spent = False
         self.given = {f"weight {i}": t.data_ptr() for i, t in enumerate(weights.tensors)}
         self.given["x"] = x.data_ptr()

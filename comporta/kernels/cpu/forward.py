@@ -10,10 +10,12 @@ from torch import Tensor
 
 from comporta.kernels.cpu import engine
 from comporta.kernels.cpu.call import Call, Fields, Sizes, ends
-from comporta.kernels.cpu.layout import steps_in_place
+from comporta.kernels.cpu.emit import Real
+from comporta.kernels.cpu.layout import kept_sections, steps_in_place
 from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.cpu.product import PACK
-from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
+from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Table, Task
+from comporta.kernels.program import Program
 from comporta.kernels.schedule import Group, schedule
 
 # The products of x for a chunk of steps should stay in the second-level cache beside the weights,
@@ -59,7 +61,8 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """
     sizes, x = call.sizes, call.x
     made = plan(sizes)
-    call.kept = Lease(made.numbers, x.dtype)
+    if call.kept is None:
+        call.kept = Lease(made.numbers, x.dtype)
     scratch = Lease(made.scratch, x.dtype)
     output = call.fresh(sizes.hidden)
     finals = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
@@ -124,6 +127,17 @@ def plan(sizes: Sizes) -> Plan:
         pack=jobs.task(),
         loop=Task(kernel.code, Table(fields.values[f] for f in kernel.fields), sizes.parts),
     )
+
+
+def kept_numbers(program: Program, real: Real, batch: int, time: int, hidden: int, *,
+                 training: bool) -> int:  # fmt: skip
+    """At least as many as a plan's `numbers`, from the sizes alone; they may be symbols."""
+    width = -(-hidden // real.lanes) * real.lanes
+    steps = time + 1 if training or not steps_in_place(program) else 1
+    sections = kept_sections(program) if training else 0
+    lines = 3 * (LINE_BYTES // real.bytes)
+    states = batch * steps * len(program.states) * width
+    return states + batch * time * sections * width + len(program.vectors) * width + lines
 
 
 def _chunk(sizes: Sizes, columns: int) -> int:

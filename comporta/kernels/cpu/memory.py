@@ -48,6 +48,22 @@ class Lease:
                 _give_back(self.numbers)
 
 
+class Held:
+    """A buffer that somebody else holds.
+
+    Attributes:
+        numbers: the buffer, flat.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+
+    @property
+    def address(self) -> int:
+        """Where the buffer stands."""
+        return self.numbers.data_ptr()
+
+
 def _give_back(flat: Tensor) -> None:
     global _free_bytes
     key = flat.numel(), flat.dtype

@@ -19,7 +19,7 @@ from comporta.kernels.cpu.threads import Part
 
 _SIZE = ctypes.c_int64
 # Buffers begin where a line of the cache does.
-_LINE_BYTES = 64
+LINE_BYTES = 64
 
 
 class Given(NamedTuple):
@@ -118,7 +118,7 @@ class Memory:
         """Room for so many numbers."""
         place = Given(self._name, self.bytes)
         size = math.prod(shape) * self._number_bytes
-        self.bytes += -(-size // _LINE_BYTES) * _LINE_BYTES
+        self.bytes += -(-size // LINE_BYTES) * LINE_BYTES
         return place
 
     def rows(self, shape: Sequence[int]) -> Buffer:
