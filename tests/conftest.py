@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker for every core: threads beside each other would only wait for it.
+    torch.set_num_threads(1)
+
 Call = Callable[..., tuple[int, str, str]]
 
 
