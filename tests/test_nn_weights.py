@@ -100,7 +100,7 @@ def test_explain_tells_layers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_public_list() -> None:
     layers = {"GRU", "LSTM", "RNN", "Recurrent", "State", "detach", "explain", "spread_memory"}
-    beside = {"CRF", "Attention", "AttentionPooling", "Memory", "LockedDropout"}
+    beside = {"CRF", "Attention", "AttentionPooling", "Memory", "LockedDropout", "Stream"}
     public = layers | beside
     assert set(comporta.nn.__all__) == public
     assert all(getattr(comporta.nn, name).__doc__ for name in public)

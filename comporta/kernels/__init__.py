@@ -1,7 +1,17 @@
 """Kernels: how a cell is computed. Knows tensors, knows no layers."""
 
-from comporta.kernels.backend import BACKENDS, Choice, choose, run, use
+from comporta.kernels.backend import BACKENDS, Choice, choose, run, stream, use
 from comporta.kernels.program import Program, compile_cell
 from comporta.kernels.weights import Weights
 
-__all__ = ["BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "use"]
+__all__ = [
+    "BACKENDS",
+    "Choice",
+    "Program",
+    "Weights",
+    "choose",
+    "compile_cell",
+    "run",
+    "stream",
+    "use",
+]

@@ -120,6 +120,38 @@ def run(
     return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 
 
+def stream(
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Mapping[str, Tensor],
+    streams: Sequence[Tensor] = (),
+) -> cpu.Stream | reference.Stream:
+    """One layer, to be run step by step; its weights are read now.
+
+    Args:
+        program: the step, from `compile_cell`.
+        x: like the inputs (B, D), strides too.
+        state: the states to begin with, each (B, H).
+        weights: as for `run`.
+        streams: further inputs of every step, each (B, H).
+
+    Returns:
+        An object with `step(x)`, which gives the output (B, H), and with `output` and `state`, the
+        last ones. All are memory that the next step writes over.
+
+    Raises:
+        ShapeError: a tensor does not fit the program.
+    """
+    known = Weights.of(weights)
+    _check(program, x.unsqueeze(1), state, known, None)
+    _check_streams(program, x.unsqueeze(1), state, [each.unsqueeze(1) for each in streams])
+    known = known.turned([name for name, _ in program.turned])
+    chosen = _choose(program, (x, *state, *known.tensors)).backend
+    kind = cpu.Stream if chosen == "cpu" else reference.Stream
+    return kind(program, x, state, known, streams)
+
+
 def _check(
     program: Program,
     x: Tensor,

@@ -76,6 +76,32 @@ def run(
     return stacked, tuple(states[previous(name)] for name in program.states)
 
 
+class Stream:
+    """A layer step by step; see `comporta.kernels.stream`."""
+
+    def __init__(
+        self,
+        program: Program,
+        x: Tensor,
+        state: Sequence[Tensor],
+        weights: Weights,
+        streams: Sequence[Tensor] = (),
+    ) -> None:
+        self._program, self._streams = program, [each.unsqueeze(1) for each in streams]
+        self._weights = {name: value.detach().clone() for name, value in weights.apart().items()}
+        self.state = tuple(value.detach().clone() for value in state)
+        self.output = torch.zeros_like(self.state[0])
+
+    @torch.no_grad()
+    def step(self, x: Tensor) -> Tensor:
+        """Run one step: x (B, D) to the output (B, H)."""
+        output, self.state = run(
+            self._program, x.unsqueeze(1), self.state, self._weights, streams=self._streams
+        )
+        self.output = output.squeeze(1)
+        return self.output
+
+
 def _step(
     program: Program,
     inputs: Mapping[str, Tensor],

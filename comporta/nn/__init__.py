@@ -8,6 +8,7 @@ from comporta.nn.dropout import LockedDropout
 from comporta.nn.explanation import explain
 from comporta.nn.recurrent import Recurrent
 from comporta.nn.state import State, detach
+from comporta.nn.streaming import Stream
 
 __all__ = [
     "CRF",
@@ -20,6 +21,7 @@ __all__ = [
     "Memory",
     "Recurrent",
     "State",
+    "Stream",
     "detach",
     "explain",
     "spread_memory",

@@ -211,17 +211,17 @@ class Recurrent(nn.Module):
             x if found is None else clear_padding(x, found),
             self.start(batch) if state is None else self._check_state(state, batch),
             self._weights(),
-            call=InCall(
-                self.regularizers,
-                self._programs[self.training, begins is not None],
-                self.training,
-                begins,
-            ),
+            call=self.in_call(begins),
             bidirectional=self.bidirectional,
             lengths=found,
             connections={int(layer): join for layer, join in self.connections.items()},
         )
         return output, tuple([self._state(*values) for values in after])
+
+    def in_call(self, begins: Tensor | None = None) -> InCall:
+        """The step of every layer in one call, and what regularizes it."""
+        program = self._programs[self.training, begins is not None]
+        return InCall(self.regularizers, program, self.training, begins)
 
     def step(
         self, x_t: Tensor, state: Sequence[State] | None = None

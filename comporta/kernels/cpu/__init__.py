@@ -15,10 +15,12 @@ from comporta.kernels.cpu.backward import backward
 from comporta.kernels.cpu.call import Call
 from comporta.kernels.cpu.forward import forward, kept_numbers
 from comporta.kernels.cpu.memory import Held
+from comporta.kernels.cpu.stream import Stream
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Names, Weights
 
 __all__ = [
+    "Stream",
     "computes_in",
     "describe",
     "kept_bytes",

@@ -73,13 +73,12 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     made.pack.run(given)
     call.run(made.loop, given)
     if made.output is not None:
-        output.copy_(view(made.output, scratch, output.shape))
+        output.copy_(view(made.output, scratch.numbers, output.shape))
     return output, finals
 
 
-def view(buffer: Buffer, lease: Lease, shape: Sequence[int]) -> Tensor:
-    """A buffer (B, steps, columns) of leased memory as a tensor."""
-    numbers = lease.numbers
+def view(buffer: Buffer, numbers: Tensor, shape: Sequence[int]) -> Tensor:
+    """A buffer (B, steps, columns) of flat memory as a tensor."""
     first = buffer.base.plus // numbers.element_size()
     return numbers.as_strided(tuple(shape), (buffer.row, buffer.step, 1), first)
 

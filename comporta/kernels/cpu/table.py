@@ -49,6 +49,14 @@ class Table:
         self._fixed = self._kind(*[0 if isinstance(e, Given) else e for e in entries])
         self._given = [(i, *e) for i, e in enumerate(entries) if isinstance(e, Given)]
 
+    def places(self, name: str) -> list[int]:
+        """Where that given number stands as it is.
+
+        >>> Table([7, Given("x"), Given("x", 8)]).places("x")
+        [1]
+        """
+        return [i for i, given, plus in self._given if given == name and not plus]
+
     def fill(self, given: Mapping[str, int]) -> Any:
         """The numbers of one call, as an array of C."""
         numbers = self._kind.from_buffer_copy(self._fixed)

@@ -1,0 +1,85 @@
+"""One layer step by step: weights packed once, states kept, one call of the kernel a step."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from comporta.kernels.cpu import threads
+from comporta.kernels.cpu.call import Call, ends
+from comporta.kernels.cpu.forward import plan, view
+from comporta.kernels.program import Program
+from comporta.kernels.weights import Weights
+
+
+class Stream:
+    """A layer in one direction, run one step at a time from where the last one ended.
+
+    Args:
+        program: the step.
+        x: like the inputs (B, D): their sizes, strides and dtype; the numbers of a row are side
+            by side.
+        state: the states to begin with, each (B, H).
+        weights: the weights, copied now.
+        streams: further inputs of every step, each (B, H).
+
+    Attributes:
+        state: the states after the last step, each (B, H), in memory that every step writes over.
+        output: the output of the last step (B, H), likewise.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        x: Tensor,
+        state: Sequence[Tensor],
+        weights: Weights,
+        streams: Sequence[Tensor] = (),
+    ) -> None:
+        self.state = tuple(value.detach().contiguous().clone() for value in state)
+        rows, hidden = self.state[0].shape
+        self._x = x.detach()
+        held = tuple(stream.unsqueeze(1).contiguous() for stream in streams)
+        self._call = Call(program, self._x.unsqueeze(1), self.state, weights, streams=held,
+                          lengths=None, reverse=False, training=False)  # fmt: skip
+        made = plan(self._call.sizes)
+        self._memory = [x.new_empty(made.numbers), x.new_empty(made.scratch)]
+        stays, scratch = self._memory
+        output = x.new_empty(rows, 1, hidden)
+        self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
+        self._meeting = (ctypes.c_int64 * 1)()
+        given = {
+            **self._call.given, **ends("before", self.state), **ends("after", self.state),
+            "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
+            "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(),
+            "meeting": ctypes.addressof(self._meeting),
+        }  # fmt: skip
+        made.pack.run(given)
+        if made.output is not None:
+            output = view(made.output, scratch, output.shape)
+        self.output = output.squeeze(1)
+        self._task = made.loop
+        self._table = made.loop.table.fill(given)
+        (self._place,) = made.loop.table.places("x")
+        self._function = made.loop.code.call
+        self._alone = made.loop.parts[0] if len(made.loop.parts) == 1 else None
+
+    def step(self, x: Tensor) -> Tensor:
+        """Run one step.
+
+        Args:
+            x: input (B, D), as that of the constructor; not checked.
+
+        Returns:
+            `output`.
+        """
+        self._table[self._place] = x.data_ptr()
+        if self._alone is not None:
+            self._function(self._table, *self._alone)
+        else:
+            self._meeting[0] = 0
+            threads.run(self._task.code, self._table, self._task.parts)
+        return self.output
