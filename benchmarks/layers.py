@@ -10,16 +10,13 @@ over ours. The variants have no rival in torch.nn: they are set beside our own p
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
 
 import torch
 from machine import write_page
 from rich.console import Console
 from rich.table import Table
+from timing import geometric_mean, interleaved
 from torch import Tensor, nn
 
 import comporta.nn as ours
@@ -100,10 +97,13 @@ def measure(
     rival: nn.Module, layer: nn.Module, x: Tensor, gradient: Tensor, seconds: float
 ) -> tuple[float, float, float, float]:
     """Milliseconds of a training step of both, and of a forward pass of both."""
+    both = (rival, layer)
     train_rival, train = interleaved(
-        lambda: train_step(rival, x, gradient), lambda: train_step(layer, x, gradient), seconds
+        [lambda each=each: train_step(each, x, gradient) for each in both], seconds
     )
-    forward_rival, forward = interleaved(lambda: infer(rival, x), lambda: infer(layer, x), seconds)
+    forward_rival, forward = interleaved(
+        [lambda each=each: infer(each, x) for each in both], seconds
+    )
     return train_rival, train, forward_rival, forward
 
 
@@ -136,27 +136,6 @@ def check(rival: nn.Module, layer: nn.Module, x: Tensor, gradient: Tensor) -> No
         error = ((found - expected).abs().max() / expected.abs().max()).item()
         if not error <= TOLERANCE:
             sys.exit(f"{type(layer).__name__}: {name} differs from torch.nn's by {error:.1e}")
-
-
-def interleaved(
-    first: Callable[[], None], second: Callable[[], None], seconds: float
-) -> tuple[float, float]:
-    """Median milliseconds of two functions called in turn, for about so long."""
-    first()
-    second()
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 5:
-        for function, found in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            function()
-            found.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def summary(rows: Rows) -> Table:

@@ -356,8 +356,8 @@ def _(p: P, x: Tensor, h: Tensor) -> Step:
 @formula("intersection")
 def _(p: P, x: Tensor, h: Tensor) -> Step:
     depth, time = logistic(gate(p, "q", x, h)), logistic(gate(p, "p", x, h))
-    y = mix(depth, x @ p.W_y.T, tanh(gate(p, "d", x, h)))
-    return y, (mix(time, h, ramp(gate(p, "n", x, h))),)
+    y = mix(depth, x @ p.W_y.T, ramp(gate(p, "d", x, h)))
+    return y, (mix(time, h, tanh(gate(p, "n", x, h))),)
 
 
 @formula("minimalrnn")

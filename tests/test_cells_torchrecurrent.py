@@ -1,215 +1,34 @@
-"""Cells of the catalog against another implementation of the same papers, torchrecurrent.
-
-Martinuzzi 2025, arXiv:2510.21252. It stacks its weights; which of ours stand where is told here.
-"""
+"""Cells of the catalog against another implementation of the same papers, torchrecurrent."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import torch
 import torchrecurrent
-from torch import Tensor, nn
 
+from benchmarks.torchrecurrent_cells import DIFFERENT, TABLE
 from comporta import cells
 from comporta.kernels import compile_cell, run, use
 
-T, B, D, H = 6, 3, 5, 7
-
-
-class Theirs:
-    """One of their cells.
-
-    Args:
-        name: of the class, without "Cell".
-        ih: our matrices of the input, in the order in which theirs are stacked.
-        hh: our matrices of the state.
-        b: our biases, as they stand in `bias_ih`.
-        c: our biases as they stand in `bias_hh`; 0 without.
-        others: their other parameters, each with ours.
-        states: our states in the order of theirs.
-        options: of their constructor.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        ih: str,
-        hh: str = "",
-        b: str = "",
-        c: str = "",
-        *,
-        others: dict[str, str] | None = None,
-        states: str = "h",
-        size: int = D,
-        **options: Any,
-    ) -> None:
-        self.name, self.states, self.options, self.size = name, states.split(), options, size
-        self.stacked = {"weight_ih": ih, "weight_hh": hh, "bias_ih": b, "bias_hh": c}
-        self.stacked |= others or {}
-
-    def build(self, weights: dict[str, Tensor]) -> nn.Module:
-        cell = getattr(torchrecurrent, f"{self.name}Cell")(self.size, H, **self.options).double()
-        with torch.no_grad():
-            for name, parameter in cell.named_parameters():
-                ours = self.stacked.get(name, "").split()
-                if ours:
-                    found = torch.cat([weights.get(each, torch.zeros(H)) for each in ours])
-                    parameter.copy_(found.flatten()[:1] if parameter.numel() == 1 else found)
-                elif name.startswith("bias"):
-                    parameter.zero_()
-        return cell
-
-
-TABLE = {
-    "atr": Theirs("ATR", "W", "U", "b"),
-    "antisymmetric": Theirs("AntisymmetricRNN", "W_h", "U_h", "b_h", epsilon=0.01, gamma=0.01),
-    "antisymmetric-gated": Theirs(
-        "GatedAntisymmetricRNN", "W_z W_h", "U", "b_z b_h", epsilon=0.01, gamma=0.01
-    ),
-    "brc": Theirs("BR", "W_a W_c W_h", "u_a u_c", "b_a b_c b_h"),
-    "nbrc": Theirs("NBR", "W_a W_c W_h", "U_a U_c", "b_a b_c b_h"),
-    "cfn": Theirs("CFN", "W_t W_i W_h", "U_t U_i", "b_t b_i b_h"),
-    "fastrnn": Theirs("FastRNN", "W_n", "U_n", "b_n", others={"alpha": "a", "beta": "b"}),
-    "fastgrnn": Theirs(
-        "FastGRNN", "W", "U", "b_z b_n", others={"zeta": "a", "nu": "b"}, nonlinearity="sigmoid"
-    ),
-    "indrnn": Theirs("IndRNN", "W_h", b="b_h", others={"vector_u": "u_h"}, nonlinearity="relu"),
-    "janet": Theirs("JANET", "W_f W_g", "U_f U_g", "b_f b_g", states="c c", beta=1.0),
-    "ligru": Theirs("LiGRU", "W_z W_n", "U_z U_n", "b_z b_n"),
-    "lightru": Theirs("LightRU", "W_n W_f", "U_f", "b_n b_f"),
-    "mgu": Theirs("MGU", "W_f W_n", "U_f U_n", "b_f b_n"),
-    "minimalrnn": Theirs("MinimalRNN", "W_z", "U_u", "b_z", "b_u", others={"weight_mm": "V_u"}),
-    "miru1": Theirs("MiRU1", "W_r W_n", "U_r U_n", "b_r b_n"),
-    "miru2": Theirs("MiRU2", "W_n", "U_n", "b_n"),
-    "mut2": Theirs("MUT2", "W_z W_r W_n", "U_z U_r U_n", "b_z b_r b_n"),
-    "mut3": Theirs("MUT3", "W_z W_r W_n", "U_z U_r U_n", "b_z b_r b_n"),
-    "mut1": Theirs("MUT1", "W_z W_r W_n", "U_r U_n", "b_z b_r 0", "0 b_n"),
-    "lstm-multiplicative": Theirs(
-        "MultiplicativeLSTM",
-        "W_m W_i W_f W_g W_o",
-        "U_m",
-        "b_m b_i b_f b_g b_o",
-        "c_m",
-        others={"weight_mh": "U_i U_f U_g U_o"},
-        states="h c",
-    ),
-    "nas": Theirs(
-        "NAS",
-        *(" ".join(f"{m}_{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8)) for m in "WUb"),
-        states="h c",
-    ),
-    "lstm-original": Theirs(
-        "OriginalLSTM", "W_i W_g W_o", "U_i U_g U_o", "b_i b_g b_o", states="h c"
-    ),
-    "lstm-peephole-output": Theirs(
-        "PeepholeLSTM",
-        "W_i W_f W_g W_o",
-        "U_i U_f U_g U_o",
-        "b_i b_f b_g b_o",
-        others={"weight_ph": "p_i p_f p_o"},
-        states="h c",
-    ),
-    "ran": Theirs("RAN", "W_c W_i W_f", "U_i U_f", "b_i b_f", states="h c"),
-    "lstm-residual": Theirs(
-        "ResLSTM",
-        "W_i W_f W_g W_o",
-        "U_i U_f U_g U_o",
-        "b_i b_f b_g b_o",
-        others={"weight_ph": "p_i p_f p_o", "weight_proj": "P", "weight_res": "W_h"},
-        states="h c",
-    ),
-    "scrn": Theirs(
-        "SCRN",
-        "W_c W_s",
-        "U_s U_h",
-        "b_c b_s",
-        "0 b_h",
-        states="h c",
-        others={"weight_ch": "P_s P_h"},
-        alpha=0.95,
-    ),
-    "sgrn": Theirs("SGRN", "W", "U", "b"),
-    "sgu": Theirs("SGU", "W_g W_z", "U_g U_z", "b_g b_z", "c_g 0", gate_nonlinearity="sigmoid"),
-    "dsgu": Theirs(
-        "DSGU",
-        "W_g W_z",
-        "U_g U_z",
-        "b_g b_z",
-        "c_g 0",
-        others={"weight_ho": "U_o"},
-        gate_nonlinearity="sigmoid",
-    ),
-    "star": Theirs("STAR", "W_n W_k", "U_k", "b_n b_k"),
-    "ugrnn": Theirs("UGRNN", "W_n W_g", "U_n U_g", "b_n b_g"),
-    "trnn": Theirs("TRNN", "W_z W_f", b="b_z b_f"),
-    "unicornn": Theirs(
-        "UnICORNN",
-        "W",
-        b="b",
-        others={"weight_hh": "u", "weight_ch": "a"},
-        states="h v",
-        dt=0.1,
-        alpha=1.0,
-    ),
-    "lstm-working-memory": Theirs(
-        "WMCLSTM",
-        "W_i W_f W_g W_o",
-        "U_i U_f U_g U_o",
-        "b_i b_f b_g b_o",
-        others={"weight_mh": "P_i P_f P_o", "bias_mh": "q_i q_f q_o"},
-        states="h c",
-    ),
-    "cornn": Theirs(
-        "coRNN",
-        "W",
-        "U",
-        "b",
-        others={"weight_ch": "V"},
-        states="h v",
-        dt=0.1,
-        gamma=1.0,
-        epsilon=1.0,
-    ),
-    "lstm-controller": Theirs(
-        "MCLSTM", "W_f W_i W_o W_k W_g", "U_f U_i U_o U_k U_g", "b_f b_i b_o b_k b_g", states="v c"
-    ),
-}
+B, T, D, H = 3, 6, 5, 7
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_equal_outputs_with_equal_weights(name: str) -> None:
-    torch.manual_seed(0)
     cell, theirs = cells.get(name), TABLE[name]
-    sizes = {"D": D, "H": H}
-    weights = {
-        each: torch.randn([sizes[letter] for letter in shape], dtype=torch.float64) * 0.5
-        for each, shape in cell.parameters.items()
-    }
-    for one in ("a", "b"):
-        if one in weights and name in ("fastrnn", "fastgrnn"):
-            weights[one].fill_(float(weights[one][0]))
-    x = torch.randn(B, T, D, dtype=torch.float64)
-    state = [torch.randn(B, H, dtype=torch.float64) for _ in cell.states]
+    weights = theirs.draw(name, D, H, torch.float64)
+    x = torch.randn(B, T, H if theirs.identity else D, dtype=torch.float64)
+    state = {each: torch.randn(B, H, dtype=torch.float64) for each in cell.states}
+    if "x" in theirs.states:
+        # What the last input gave to the gates is a state here; there was none.
+        state |= {each: torch.zeros_like(value) for each, value in state.items() if each[0] == "p"}
     with use("reference"):
-        found, _ = run(compile_cell(cell), x, state, weights)
-    module = theirs.build(weights)
-    if name == "scrn":
-        # They round it to float32.
-        module.alpha.data.fill_(0.95)
-    named = dict(zip(cell.states, state, strict=True))
-    given: Any = [named[each] for each in theirs.states]
-    outputs = []
-    for t in range(T):
-        result = module(x[:, t], given[0] if len(given) == 1 else tuple(given))
-        if isinstance(result, Tensor):
-            outputs.append(result)
-            given = [result]
-        elif isinstance(result[1], tuple):
-            outputs.append(result[0])
-            given = list(result[1])
-        else:
-            outputs.append(result[0])
-            given = list(result)
-    torch.testing.assert_close(found, torch.stack(outputs, 1), rtol=1e-9, atol=1e-9)
+        found, _ = run(compile_cell(cell), x, list(state.values()), weights)
+    expected = theirs.run(theirs.build(weights, D, H), x, state)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_every_cell_of_theirs_is_here_or_it_is_said_why() -> None:
+    theirs = {name.removesuffix("Cell") for name in dir(torchrecurrent) if name.endswith("Cell")}
+    assert {each.name for each in TABLE.values()} | DIFFERENT.keys() == theirs
+    assert len(TABLE) + len(DIFFERENT) == 41

@@ -56,8 +56,8 @@ UGRNN = Cell(
 INTERSECTION = Cell(
     "intersection",
     """
-    n = relu(W_n @ x + b_n + U_n @ h)
-    d = tanh(W_d @ x + b_d + U_d @ h)
+    n = tanh(W_n @ x + b_n + U_n @ h)
+    d = relu(W_d @ x + b_d + U_d @ h)
     p = sigmoid(W_p @ x + b_p + U_p @ h)
     q = sigmoid(W_q @ x + b_q + U_q @ h)
     h = p * h + (1 - p) * n

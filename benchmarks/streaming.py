@@ -1,0 +1,137 @@
+"""One step, B = 1, called from Python: a stream beside torch.nn's cells and ONNX Runtime.
+
+    python benchmarks/streaming.py
+
+Equal weights; outputs are compared first. Every call takes a new input and gives the output of the
+step; the state goes from step to step. ONNX Runtime is there if it is installed (`.[bench]`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from machine import write_page
+from timing import interleaved
+from torch import Tensor, nn
+
+import comporta.nn as ours
+from comporta import kernels
+
+SIZES = (64, 256)
+CELLS = {"gru": (nn.GRU, nn.GRUCell), "lstm": (nn.LSTM, nn.LSTMCell), "rnn": (nn.RNN, nn.RNNCell)}
+SECONDS = 3.0
+CALLS = 50
+
+
+@torch.no_grad()
+def measure(name: str, size: int) -> str:
+    """One row of the table."""
+    whole, cell_type = CELLS[name]
+    rival = cell_type(size, size)
+    drop_in = getattr(ours, whole.__name__)(size, size)
+    for mine, theirs in zip(drop_in.parameters(), rival.parameters(), strict=True):
+        mine.copy_(theirs)
+    layer = ours.Recurrent(name, size, size)
+    for key, value in drop_in.weights().items():
+        layer.weights()[key].copy_(value)
+    x = torch.randn(1, size)
+    stream = ours.Stream(layer)
+    functions: list[Callable[[], object]] = [lambda: stream(x), torch_step(rival, x)]
+    check(name, ours.Stream(layer), rival, x)
+    runtime = onnx_step(whole(size, size), x)
+    functions += [runtime] if runtime else []
+    start = list(layer.start(1)[0])
+    kernel = kernels.stream(layer.program, x, start, layer.weights())
+    functions.append(lambda: kernel.step(x))
+    mine, theirs, *others = interleaved(functions, SECONDS, calls=CALLS)
+    onnx = f"{1e3 * others[0]:.2f}" if runtime else "not installed"
+    return (
+        f"| {name} | {size} | {1e3 * mine:.2f} | {1e3 * others[-1]:.2f} | {1e3 * theirs:.2f} | "
+        f"{theirs / mine:.1f} | {onnx} |"
+    )
+
+
+def torch_step(cell: nn.Module, x: Tensor) -> Callable[[], object]:
+    """A step of torch.nn's cell from its last state."""
+    state: list[object] = [None]
+
+    def step() -> None:
+        state[0] = cell(x, state[0])
+
+    return step
+
+
+def check(name: str, stream: ours.Stream, cell: nn.Module, x: Tensor) -> None:
+    """End the run unless three steps agree."""
+    state = None
+    for _ in range(3):
+        found, state = stream(x), cell(x, state)
+        expected = state[0] if isinstance(state, tuple) else state
+        if (found - expected).abs().max() > 1e-5:
+            sys.exit(f"{name}: a step differs from torch.nn's")
+
+
+def onnx_step(layer: nn.Module, x: Tensor) -> Callable[[], object] | None:
+    """A step of the same cell in ONNX Runtime, or None where it is not installed."""
+    try:
+        import onnx
+        import onnxruntime
+        from onnx import TensorProto, helper
+    except ImportError:
+        return None
+    size, name = x.shape[1], type(layer).__name__
+    gates = layer.weight_ih_l0.shape[0] // size
+    shapes = {"X": (1, 1, size), "W": (1, gates * size, size), "R": (1, gates * size, size),
+              "B": (1, 2 * gates * size), "H": (1, 1, size), "C": (1, 1, size)}  # fmt: skip
+    states = ["H", "C"] if name == "LSTM" else ["H"]
+    extra = {"linear_before_reset": 1} if name == "GRU" else {}
+    made = ["Y", *(f"{s}1" for s in states)]
+    node = helper.make_node(
+        name, ["X", "W", "R", "B", "", *states], made, hidden_size=size, **extra
+    )
+    weights = [helper.make_tensor(k, TensorProto.FLOAT, shapes[k],
+                                  np.random.randn(int(np.prod(shapes[k]))) * 0.1)
+               for k in ("W", "R", "B")]  # fmt: skip
+    inputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, shapes[k])
+              for k in ("X", *states)]  # fmt: skip
+    outputs = [helper.make_tensor_value_info(f"{k}1", TensorProto.FLOAT, shapes[k]) for k in states]
+    model = helper.make_model(
+        helper.make_graph([node], "step", inputs, outputs, weights),
+        opset_imports=[helper.make_opsetid("", 14)],
+    )
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    given = {"X": x.numpy()[None], **{s: np.zeros(shapes[s], np.float32) for s in states}}
+
+    def step() -> None:
+        after = session.run(None, given)
+        given.update(zip(states, after, strict=True))
+
+    return step
+
+
+def main() -> None:
+    """Measure and write the table."""
+    torch.set_num_threads(1)
+    lines = [
+        "Microseconds of a step, medians of alternating calls. `kernel`: without the checks and "
+        "the copy of the output.",
+        "",
+        "| cell | D = H | stream | kernel | torch.nn's cell | ratio | ONNX Runtime |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in CELLS:
+        for size in SIZES:
+            lines.append(measure(name, size))
+            print(lines[-1], flush=True)
+    write_page("streaming", "One step of a stream", "python benchmarks/streaming.py", lines)
+
+
+if __name__ == "__main__":
+    main()
