@@ -22,8 +22,8 @@ from comporta import kernels
 
 SIZES = (64, 256)
 CELLS = {"gru": (nn.GRU, nn.GRUCell), "lstm": (nn.LSTM, nn.LSTMCell), "rnn": (nn.RNN, nn.RNNCell)}
-SECONDS = 3.0
-CALLS = 50
+SECONDS = 6.0
+CALLS = 1000
 
 
 @torch.no_grad()

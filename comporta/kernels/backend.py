@@ -138,7 +138,8 @@ def stream(
 
     Returns:
         An object with `step(x)`, which gives the output (B, H), and with `output` and `state`, the
-        last ones. All are memory that the next step writes over.
+        last ones. All are memory that the next step writes over; the output of `step_anew(x)` is
+        not.
 
     Raises:
         ShapeError: a tensor does not fit the program.

@@ -103,6 +103,7 @@ class _Reverse:
     def __init__(self, forward: Schedule) -> None:
         self.forward = forward
         self.builder = Builder(known=forward.program.statements)
+        self.defined = {s.name: s for s in forward.program.statements}
         self.sums: dict[str, Operand] = {}
         self.products: dict[str, str] = {}
         self.groups: dict[str, Group] = {}
@@ -183,9 +184,12 @@ class _Reverse:
                 self.add(a, emit("neg", d))
             case "copy", (a,):
                 self.add(a, d)
-            case "mean", (a,):
-                # The map of a row to its mean is symmetric.
-                self.add(a, emit("mean", d))
+            case "normalize", (str(centred), scale):
+                # Of all that stands behind it at once: scale * (d - mean(d) - y * mean(d * y)).
+                (a, _) = self.defined[centred].args
+                level = emit("sub", d, emit("mean", d))
+                slope = emit("mul", out, emit("mean", emit("mul", d, out)))
+                self.add(a, emit("mul", emit("sub", level, slope), scale))
             case "min" | "max", (a, b):
                 self.pull_choice(statement, d)
             case "where", (condition, a, b):

@@ -29,7 +29,8 @@ TRANSPOSED = ".T"
 class Statement:
     """`name = op(args)`; an argument is a name or a number.
 
-    `op` is an elementwise operation, "mean" (of a row, the same number in all its units), or
+    `op` is an elementwise operation, "mean" (of a row, the same number in all its units),
+    "normalize" (a product of a - mean(a) and 1 / its deviation, with a derivative of its own), or
     "product" with the arguments (matrix, operand).
     """
 
@@ -211,6 +212,8 @@ class Builder:
                 return self._negated[a]
             case "mean", (float(a),):
                 return a
+            case "normalize", (float(), _):
+                return 0.0
         return None
 
 
@@ -308,7 +311,8 @@ class _Lowering:
 
         centred = emit("sub", a, emit("mean", a))
         variance = emit("mean", emit("mul", centred, centred))
-        return emit("div", centred, emit("sqrt", emit("add", variance, EPSILON)), name=name)
+        scale = emit("div", 1.0, emit("sqrt", emit("add", variance, EPSILON)))
+        return emit("normalize", centred, scale, name=name)
 
     def power(self, a: Operand, exponent: float, *, under: str, name: str | None) -> Operand:
         if exponent == 0.5:

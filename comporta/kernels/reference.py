@@ -33,6 +33,7 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
     "sin": torch.sin,
     "abs": torch.abs,
     "mean": lambda a: a.mean(-1, keepdim=True).expand_as(a),
+    "normalize": torch.mul,
     "min": torch.minimum,
     "max": torch.maximum,
     "lt": torch.lt,
@@ -100,6 +101,10 @@ class Stream:
         )
         self.output = output.squeeze(1)
         return self.output
+
+    def step_anew(self, x: Tensor) -> Tensor:
+        """Run one step; here every output is a tensor of its own."""
+        return self.step(x)
 
 
 def _step(

@@ -73,8 +73,10 @@ class Stream:
             # The next layer reads what this one writes where it stands.
             x = stream.output if join is None else torch.zeros_like(x)
         self._class = type(given[0])
+        # Most streams are of one layer, and the bookkeeping of several would show.
+        alone = len(self._layers) == 1 and not joins
+        self._single = self._streams[0].step_anew if alone else None
 
-    @torch.no_grad()
     def __call__(self, x_t: Tensor) -> Tensor:
         """Run one step.
 
@@ -93,8 +95,11 @@ class Stream:
                 f"{self._device}; it was given {tuple(x_t.shape)} of {x_t.dtype} on {x_t.device}"
             )
         x = x_t if x_t.is_contiguous() else x_t.contiguous()
-        for step, join in self._layers:
-            x = step(x) if join is None else join(x, step(x))
+        if self._single is not None:
+            return self._single(x)
+        with torch.no_grad():
+            for step, join in self._layers:
+                x = step(x) if join is None else join(x, step(x))
         return x.clone()
 
     @property

@@ -56,6 +56,7 @@ class VectorMath:
             "add": self.b.fadd,
             "sub": self.b.fsub,
             "mul": self.b.fmul,
+            "normalize": self.b.fmul,
             "div": self.b.fdiv,
         }
         if op in binary:

@@ -144,11 +144,13 @@ def forward_step(program: Program, *, training: bool) -> Step:
         # A state that is itself the result of a product is read where the product leaves it.
         reads.setdefault(state, Place("state", i, later=True))
     writes.write(program.output, Place("output", 0), (0.0,))
+    flat = flat_values(plan.phases)
     for i, name in enumerate(kept):
         # The operands of products enter the weights' gradients, so idle rows must hold zeros.
         is_operand = any(group.operands == (name,) for group in plan.groups)
-        writes.write(name, Place("kept", i), (0.0,) if is_operand else None)
-        reads.setdefault(name, Place("kept", i))
+        place = Place("kept", i, flat=name in flat)
+        writes.write(name, place, (0.0,) if is_operand else None)
+        reads.setdefault(name, place)
     passing = _passing(plan.phases, reads)
     for i, name in enumerate(passing):
         writes.write(name, Place("passing", i), (0.0,))
@@ -268,7 +270,8 @@ def _forward_leaves(plan: Schedule) -> dict[str, Place]:
 
 
 def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
-    reads = {name: Place("kept", i) for i, name in enumerate(adjoint.saved)}
+    flat = flat_values(schedule(program).phases)
+    reads = {name: Place("kept", i, flat=name in flat) for i, name in enumerate(adjoint.saved)}
     for i, state in enumerate(program.states):
         reads[previous(state)] = Place("state", i)
         reads[state] = Place("state", i, later=True)
@@ -282,6 +285,16 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
             if adjoint.carries[state][1:] == group.results:
                 reads[from_next(state, product=True)] = Place(f"product{k}", 0)
     return reads
+
+
+def flat_values(phases: Sequence[Phase]) -> frozenset[str]:
+    """The values that are the same in all units: means, and what follows from them alone."""
+    found = {s.name for phase in phases for s in phase.means}
+    for phase in phases:
+        for s in phase.statements:
+            if s.operands and found.issuperset(s.operands):
+                found.add(s.name)
+    return frozenset(found)
 
 
 def _means(phases: Sequence[Phase]) -> dict[str, Place]:

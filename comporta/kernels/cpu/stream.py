@@ -63,7 +63,9 @@ class Stream:
         self.output = output.squeeze(1)
         self._task = made.loop
         self._table = made.loop.table.fill(given)
-        (self._place,) = made.loop.table.places("x")
+        (self._input,) = made.loop.table.places("x")
+        # Where rows are padded, the kernel has to write to memory of its own.
+        self._target = None if made.output else made.loop.table.places("output")[0]
         self._function = made.loop.code.call
         self._alone = made.loop.parts[0] if len(made.loop.parts) == 1 else None
 
@@ -74,12 +76,25 @@ class Stream:
             x: input (B, D), as that of the constructor; not checked.
 
         Returns:
-            `output`.
+            The output of this step (B, H), in memory that the next one writes over.
         """
-        self._table[self._place] = x.data_ptr()
+        self._table[self._input] = x.data_ptr()
+        self._run()
+        return self.output
+
+    def step_anew(self, x: Tensor) -> Tensor:
+        """Run one step; its output (B, H) is a tensor of its own."""
+        if self._target is None:
+            return self.step(x).clone()
+        output = torch.empty_like(self.output)
+        self._table[self._target] = output.data_ptr()
+        self.step(x)
+        self._table[self._target] = self.output.data_ptr()
+        return output
+
+    def _run(self) -> None:
         if self._alone is not None:
             self._function(self._table, *self._alone)
         else:
             self._meeting[0] = 0
             threads.run(self._task.code, self._table, self._task.parts)
-        return self.output
