@@ -189,8 +189,10 @@ def test_all_at_once_is_the_reference() -> None:
             output, _ = layer(x, begins=begins, lengths=[6, 3, 0, 5])
             wanted = [x, *layer.parameters()]
             found[backend] = [output, *torch.autograd.grad(output.square().sum(), wanted)]
+    # In each of three layers and two directions 18 means bring roundings together.
+    terms = 3 * 2 * 18 * B * T
     for one, other in zip(found["cpu"], found["reference"], strict=True):
-        assert_close(one.detach(), other.detach(), dtype=torch.float64, terms=9 * B * T)
+        assert_close(one.detach(), other.detach(), dtype=torch.float64, terms=terms)
 
 
 def test_all_at_once_travels_and_steps() -> None:

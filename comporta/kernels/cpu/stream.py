@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from comporta.kernels.cpu import threads
 from comporta.kernels.cpu.call import Call, ends
 from comporta.kernels.cpu.forward import plan, view
+from comporta.kernels.cpu.table import Task
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
@@ -61,13 +63,19 @@ class Stream:
         if made.output is not None:
             output = view(made.output, scratch, output.shape)
         self.output = output.squeeze(1)
-        self._task = made.loop
         self._table = made.loop.table.fill(given)
         (self._input,) = made.loop.table.places("x")
         # Where rows are padded, the kernel has to write to memory of its own.
         self._target = None if made.output else made.loop.table.places("output")[0]
-        self._function = made.loop.code.call
-        self._alone = made.loop.parts[0] if len(made.loop.parts) == 1 else None
+        self._own = output.data_ptr()
+        self._run: Callable[[], None] = partial(self._run_together, made.loop)
+        if len(made.loop.parts) == 1:
+            # Nearest to the machine: nothing of Python is between here and the kernel.
+            self._run = partial(made.loop.code.call, self._table, *made.loop.parts[0])
+
+    def _run_together(self, task: Task) -> None:
+        self._meeting[0] = 0
+        threads.run(task.code, self._table, task.parts)
 
     def step(self, x: Tensor) -> Tensor:
         """Run one step.
@@ -78,7 +86,10 @@ class Stream:
         Returns:
             The output of this step (B, H), in memory that the next one writes over.
         """
-        self._table[self._input] = x.data_ptr()
+        table = self._table
+        table[self._input] = x.data_ptr()
+        if self._target is not None:
+            table[self._target] = self._own
         self._run()
         return self.output
 
@@ -87,14 +98,7 @@ class Stream:
         if self._target is None:
             return self.step(x).clone()
         output = torch.empty_like(self.output)
-        self._table[self._target] = output.data_ptr()
-        self.step(x)
-        self._table[self._target] = self.output.data_ptr()
+        table = self._table
+        table[self._input], table[self._target] = x.data_ptr(), output.data_ptr()
+        self._run()
         return output
-
-    def _run(self) -> None:
-        if self._alone is not None:
-            self._function(self._table, *self._alone)
-        else:
-            self._meeting[0] = 0
-            threads.run(self._task.code, self._table, self._task.parts)
