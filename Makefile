@@ -17,7 +17,7 @@ demo: $(READY)  ## train on the embedded default, then sample and score
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest tests comporta
+	$(BIN)/python -m pytest -n auto tests comporta
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -286,6 +286,22 @@ def test_tensors_of_inference_mode_are_tensors() -> None:
 
 def test_the_public_list() -> None:
     assert set(kernels.__all__) == {
-        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "use",
+        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "stream",
+        "use",
     }  # fmt: skip
     assert compile_cell(cells.get("gru")).states == ("h",)
+
+
+def test_a_layer_that_is_not_fused_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    kernels.backend._tell.cache_clear()
+    problem = problems.make("gru", dtype=torch.bfloat16)
+    with kernels.use("reference"):
+        run(problem)
+    assert not caplog.records
+    for _ in range(2):
+        run(problem)
+        run(problems.make("gru"))
+    (record,) = caplog.records
+    assert "in torch: the fused CPU kernel cannot run this: it computes in float32 or float64" in (
+        record.getMessage()
+    )

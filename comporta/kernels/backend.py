@@ -7,10 +7,12 @@ use()      ask for one backend by name, for comparisons and debugging
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 
@@ -116,8 +118,17 @@ def run(
     _check(program, x, state, known, lengths)
     _check_streams(program, x, state, streams)
     known = known.turned([name for name, _ in program.turned])
-    backend = BACKENDS[_choose(program, (x, *state, *known.tensors)).backend]
+    choice = _choose(program, (x, *state, *known.tensors))
+    if choice.backend == "reference" and not _asked.get():
+        _tell(choice.reason)
+    backend = BACKENDS[choice.backend]
     return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
+
+
+@cache
+def _tell(reason: str) -> None:
+    """Say once that a layer runs slowly, and why."""
+    logging.getLogger("comporta").warning("a layer runs step by step in torch: %s", reason)
 
 
 def stream(
