@@ -17,10 +17,13 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from comporta.errors import BackendError
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.loop import REST
 
 _DIGEST_BYTES = 32
+# COMPORTA_VECTOR_BITS -> how the names of features begin that only wider vectors have.
+_WIDER: dict[str, tuple[str, ...]] = {"": (), "512": (), "256": ("avx512",), "128": ("avx", "fma")}
 _lock = threading.Lock()
 # Compiled code lives as long as the process: functions hold plain addresses into it.
 _engines: list[Any] = []
@@ -45,18 +48,31 @@ def _rest_address() -> int:
 
 @cache
 def _host() -> tuple[str, str]:
-    """The processor's name and its features, as LLVM writes them."""
+    """The processor's name and its features, as LLVM writes them.
+
+    COMPORTA_VECTOR_BITS asks for narrower vectors than it has: 256 or 128.
+    """
     _target()
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    features = llvm.get_host_cpu_features().flatten()
+    asked = os.environ.get("COMPORTA_VECTOR_BITS", "")
+    if asked not in _WIDER:
+        raise BackendError(
+            f"COMPORTA_VECTOR_BITS is {asked!r}; it may be {', '.join(filter(None, _WIDER))}, or "
+            "not set for the widest vectors there are"
+        )
+    for prefix in _WIDER[asked]:
+        features += "".join(f",-{f[1:]}" for f in features.split(",") if f[1:].startswith(prefix))
+    return llvm.get_host_cpu_name(), features
 
 
 @cache
 def vector_bytes() -> int:
     """Bytes in one vector register: 64 with AVX-512, 32 with AVX2, 16 otherwise."""
-    features = _host()[1].split(",")
-    if "+avx512f" in features:
+    features = set(_host()[1].split(","))
+    there = {f[1:] for f in features if f[0] == "+" and f"-{f[1:]}" not in features}
+    if "avx512f" in there:
         return 64
-    return 32 if "+avx2" in features and "+fma" in features else 16
+    return 32 if {"avx2", "fma"} <= there else 16
 
 
 def real(bits: int) -> Real:
