@@ -24,9 +24,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)
-	$(BIN)/python benchmarks/layers.py
-	$(BIN)/python benchmarks/picture.py
+bench: $(READY)  ## measure everything, with rivals; nothing else should run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	for name in layers picture rivals streaming regularizers catalog; do \
+		$(BIN)/python benchmarks/$$name.py || exit 1; \
+	done
 
 results: $(READY)  ## one row of docs/results.md: make results TASK=trec DATA=folder
 	$(BIN)/python -m benchmarks.tasks $(TASK) --data $(DATA)

@@ -21,6 +21,7 @@ from comporta.nn import Recurrent
 
 SHAPES = [(32, 50, 64, 64), (8, 100, 128, 256)]
 SECONDS = 1.0
+SETTLE = 0.01
 
 
 def steps(name: str, shape: tuple[int, int, int, int]) -> list[Callable[[], object]]:
@@ -62,7 +63,7 @@ def main() -> None:
     ratios = []
     for name in TABLE:
         for shape in SHAPES:
-            theirs, ours = interleaved(steps(name, shape), SECONDS)
+            theirs, ours = interleaved(steps(name, shape), SECONDS, settle=SETTLE)
             ratios.append(theirs / ours)
             lines.append(
                 f"| {name} | {', '.join(map(str, shape))} | {theirs:.1f} | {ours:.2f} | "

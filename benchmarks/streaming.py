@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import onnx_layers
 import torch
 from machine import write_page
 from timing import interleaved
@@ -74,44 +75,18 @@ def check(name: str, stream: ours.Stream, cell: nn.Module, x: Tensor) -> None:
             sys.exit(f"{name}: a step differs from torch.nn's")
 
 
-def onnx_step(layer: nn.Module, x: Tensor) -> Callable[[], object] | None:
+def onnx_step(layer: nn.RNNBase, x: Tensor) -> Callable[[], object] | None:
     """A step of the same cell in ONNX Runtime, or None where it is not installed."""
-    try:
-        import onnx
-        import onnxruntime
-        from onnx import TensorProto, helper
-    except ImportError:
+    session = onnx_layers.session(layer, 1, 1, threads=1)
+    if session is None:
         return None
-    size, name = x.shape[1], type(layer).__name__
-    gates = layer.weight_ih_l0.shape[0] // size
-    shapes = {"X": (1, 1, size), "W": (1, gates * size, size), "R": (1, gates * size, size),
-              "B": (1, 2 * gates * size), "H": (1, 1, size), "C": (1, 1, size)}  # fmt: skip
-    states = ["H", "C"] if name == "LSTM" else ["H"]
-    extra = {"linear_before_reset": 1} if name == "GRU" else {}
-    made = ["Y", *(f"{s}1" for s in states)]
-    node = helper.make_node(
-        name, ["X", "W", "R", "B", "", *states], made, hidden_size=size, **extra
-    )
-    weights = [helper.make_tensor(k, TensorProto.FLOAT, shapes[k],
-                                  np.random.randn(int(np.prod(shapes[k]))) * 0.1)
-               for k in ("W", "R", "B")]  # fmt: skip
-    inputs = [helper.make_tensor_value_info(k, TensorProto.FLOAT, shapes[k])
-              for k in ("X", *states)]  # fmt: skip
-    outputs = [helper.make_tensor_value_info(f"{k}1", TensorProto.FLOAT, shapes[k]) for k in states]
-    model = helper.make_model(
-        helper.make_graph([node], "step", inputs, outputs, weights),
-        opset_imports=[helper.make_opsetid("", 14)],
-    )
-    model.ir_version = 8
-    onnx.checker.check_model(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    given = {"X": x.numpy()[None], **{s: np.zeros(shapes[s], np.float32) for s in states}}
+    states = ["H", "C"] if isinstance(layer, nn.LSTM) else ["H"]
+    zeros = np.zeros((1, 1, layer.hidden_size), np.float32)
+    given = {"X": x.numpy()[None]} | dict.fromkeys(states, zeros)
+    after = [f"{state}1" for state in states]
 
     def step() -> None:
-        after = session.run(None, given)
-        given.update(zip(states, after, strict=True))
+        given.update(zip(states, session.run(after, given), strict=True))
 
     return step
 

@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 
 
 def interleaved(
-    functions: Sequence[Callable[[], object]], seconds: float, *, calls: int = 1
+    functions: Sequence[Callable[[], object]],
+    seconds: float,
+    *,
+    calls: int = 1,
+    settle: float = 0.0,
 ) -> list[float]:
     """Median milliseconds of functions called in turn, for about so long.
 
@@ -17,6 +21,8 @@ def interleaved(
         functions: each is called once before.
         seconds: at least five rounds are made in any case.
         calls: so many times at once, where one is too short for the clock.
+        settle: seconds of untimed calls before each timed one, so that threads of the function
+            before it, which go on spinning for a while, have come to rest.
     """
     for function in functions:
         function()
@@ -24,6 +30,9 @@ def interleaved(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 5:
         for function, found in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            while time.perf_counter() < start + settle:
+                function()
             start = time.perf_counter()
             for _ in range(calls):
                 function()

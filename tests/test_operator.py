@@ -61,6 +61,16 @@ def test_the_operator_is_the_kernel(cell: str) -> None:
         assert torch.equal(gradient, expected[f"d{name}"]), name
 
 
+def test_a_gradient_that_was_not_foreseen() -> None:
+    """As of a graph traced without gradients and run with them."""
+    found = []
+    for training in (True, False):
+        problem = problems.leaves(problems.make("gru", dtype=torch.float32))
+        output = operator.layer(*arguments(problem, training=training))[0]
+        found.append(torch.autograd.grad(output.square().sum(), problem.x))
+    assert torch.equal(*(gradient for (gradient,) in found))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "antisymmetric", "gru-zoneout"])
 def test_torchs_own_checks_of_operators(cell: str, dtype: torch.dtype) -> None:

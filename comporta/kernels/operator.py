@@ -156,14 +156,14 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    source, names, x, state, weights, streams, lengths, reverse, _ = inputs
-    ctx.settings = source, names, reverse, len(state), len(weights), len(streams)
+    source, names, x, state, weights, streams, lengths, reverse, training = inputs
+    ctx.settings = source, names, reverse, training, len(state), len(weights), len(streams)
     given = () if lengths is None else (lengths,)
     ctx.save_for_backward(x, *state, *weights, *streams, output[-1], *given)
 
 
 def _backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    source, names, reverse, states, weights, streams = ctx.settings
+    source, names, reverse, training, states, weights, streams = ctx.settings
     x, *others = ctx.saved_tensors
     state, others = others[:states], others[states:]
     stored, others = others[:weights], others[weights:]
@@ -178,6 +178,9 @@ def _backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
         found = _by_reference(from_source(source), d_output, arriving, x, state,
                               Weights(stored, _names(names)), options, again=True)  # fmt: skip
     else:
+        if not training:
+            # Traced where no gradient was wanted, and here one is.
+            kept = layer(source, names, x, state, stored, further, lengths, reverse, True)[-1]
         found = layer_backward(source, names, d_output, arriving, x, state, stored, further,
                                lengths, reverse, kept)  # fmt: skip
     d_x, *rest = found

@@ -71,7 +71,7 @@ class Stream:
             self._streams.append(stream)
             self._layers.append((stream.step, join))
             # The next layer reads what this one writes where it stands.
-            x = stream.output if join is None else torch.zeros_like(x)
+            x = stream.output if join is None else like.new_zeros(x.shape)
         self._class = type(given[0])
         # Most streams are of one layer, and the bookkeeping of several would show.
         alone = len(self._layers) == 1 and not joins
