@@ -115,6 +115,18 @@ def test_lengths_are_looked_at_when_the_graph_runs() -> None:
             operator.layer(*given)
 
 
+def test_what_does_not_fit_is_refused_when_the_graph_runs() -> None:
+    problem = problems.make("gru")
+    given = list(arguments(problem))
+    given[3] = [torch.zeros(3, 7, dtype=torch.float64)]
+    with pytest.raises(ShapeError, match="the weight"):
+        operator.layer(*given)
+    mixed = list(arguments(problem))
+    mixed[2] = mixed[2].float()
+    with pytest.raises(RuntimeError, match="dtype"):
+        operator.layer(*mixed)
+
+
 def compiled(layer: nn.Module, seen: list[GraphModule], **options: Any) -> Any:
     """The layer through the tracer and through autograd's, run as traced."""
     from torch._dynamo.backends.debugging import aot_eager

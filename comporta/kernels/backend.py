@@ -16,8 +16,9 @@ from functools import cache
 
 from torch import Tensor
 
-from comporta.errors import BackendError, ShapeError, nearest
+from comporta.errors import BackendError, nearest
 from comporta.kernels import cpu, operator, reference
+from comporta.kernels.checks import check, check_streams
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
@@ -115,8 +116,8 @@ def run(
             program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse
         )
     known = Weights.of(weights)
-    _check(program, x, state, known, lengths)
-    _check_streams(program, x, state, streams)
+    check(program, x, state, known, lengths)
+    check_streams(program, x, state, streams)
     known = known.turned([name for name, _ in program.turned])
     choice = _choose(program, (x, *state, *known.tensors))
     if choice.backend == "reference" and not _asked.get():
@@ -156,63 +157,9 @@ def stream(
         ShapeError: a tensor does not fit the program.
     """
     known = Weights.of(weights)
-    _check(program, x.unsqueeze(1), state, known, None)
-    _check_streams(program, x.unsqueeze(1), state, [each.unsqueeze(1) for each in streams])
+    check(program, x.unsqueeze(1), state, known, None)
+    check_streams(program, x.unsqueeze(1), state, [each.unsqueeze(1) for each in streams])
     known = known.turned([name for name, _ in program.turned])
     chosen = _choose(program, (x, *state, *known.tensors)).backend
     kind = cpu.Stream if chosen == "cpu" else reference.Stream
     return kind(program, x, state, known, streams)
-
-
-def _check(
-    program: Program,
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Weights,
-    lengths: Tensor | None,
-) -> None:
-    if x.ndim != 3:
-        raise ShapeError(f"the input must have shape (B, T, D); it has {tuple(x.shape)}")
-    if len(state) != len(program.states):
-        raise ShapeError(
-            f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
-        )
-    batch, _, size = x.shape
-    hidden = state[0].shape[-1] if state[0].ndim else 1
-    for name, value in zip(program.states, state, strict=True):
-        if value.shape != (batch, hidden):
-            raise ShapeError(
-                f"the state {name} must have shape {(batch, hidden)}; it has {tuple(value.shape)}"
-            )
-    letters = {"D": size, "H": hidden}
-    shapes = {
-        shape: tuple(letters[letter] for letter in shape) for shape in program.parameter_shapes
-    }
-    for name, shape in program.parameters:
-        if name not in weights.places:
-            raise ShapeError(f"the weight {name} is missing")
-        found = weights.shape(name)
-        if found != shapes[shape]:
-            raise ShapeError(
-                f"the weight {name} ({', '.join(shape)}) must have shape {shapes[shape]}; it has "
-                f"{found}"
-            )
-    if lengths is not None and lengths.shape != (batch,):
-        raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")
-
-
-def _check_streams(
-    program: Program, x: Tensor, state: Sequence[Tensor], streams: Sequence[Tensor]
-) -> None:
-    if len(streams) != len(program.streams):
-        raise ShapeError(
-            f"the cell has {len(program.streams)} streams ({', '.join(program.streams)}); "
-            f"{len(streams)} were given"
-        )
-    shape = (*x.shape[:2], state[0].shape[1])
-    for name, stream in zip(program.streams, streams, strict=True):
-        if stream.shape != shape or stream.dtype != x.dtype or stream.requires_grad:
-            raise ShapeError(
-                f"the stream {name} must have shape {shape} and the dtype of the input, and want "
-                f"no gradient; it is {tuple(stream.shape)}, {stream.dtype}"
-            )

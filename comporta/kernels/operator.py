@@ -15,6 +15,7 @@ from torch import Tensor
 
 from comporta.errors import ShapeError
 from comporta.kernels import cpu, reference
+from comporta.kernels.checks import check, check_streams
 from comporta.kernels.program import Program, from_source
 from comporta.kernels.weights import Weights
 
@@ -83,9 +84,11 @@ def layer(
         The output, the final states, and what the backward pass needs, as bytes.
     """
     program, stored = from_source(source), Weights(weights, _names(names))
+    check(program, x, state, stored, lengths)
+    check_streams(program, x, state, [stream.detach() for stream in streams])
     if lengths is not None:
         _check_lengths(lengths, x.shape[1])
-    if _is_fused(program, x):
+    if _is_fused(program, x, *state, *weights):
         # Not all of it is written, and the same call has to give the same bytes.
         kept = x.new_zeros(_kept_bytes(program, x, state, training), dtype=torch.uint8)
         found = cpu.run_into(kept, program, x, state, stored, streams=streams, lengths=lengths,
@@ -105,7 +108,7 @@ def _(
 ) -> list[Tensor]:  # fmt: skip
     program = from_source(source)
     hidden = state[0].shape[1]
-    if _is_fused(program, x):
+    if _is_fused(program, x, *state, *weights):
         kept = x.new_empty(_kept_bytes(program, x, state, training), dtype=torch.uint8)
         output = _in_order_of(x, hidden)
     else:
@@ -139,7 +142,7 @@ def layer_backward(
     """
     program, stored = from_source(source), Weights(weights, _names(names))
     options: dict[str, Any] = {"streams": streams, "lengths": lengths, "reverse": reverse}
-    if _is_fused(program, x):
+    if _is_fused(program, x, *state, *weights):
         # The kernel writes over what was kept, and the graph may be walked once more.
         return cpu.run_back(kept.clone(), d_output, d_state, program, x, state, stored, **options)
     found = _by_reference(program, d_output, d_state, x, state, stored, options)
@@ -226,9 +229,11 @@ def _by_reference(
         )  # fmt: skip
 
 
-def _is_fused(program: Program, x: Tensor) -> bool:
+def _is_fused(program: Program, x: Tensor, *others: Tensor) -> bool:
     """Whether the fused kernel runs it; the same for a traced call and for the one that runs."""
-    return x.device.type == "cpu" and cpu.computes_in(x.dtype) and not cpu.obstacle_of(program)
+    alike = all(each.device == x.device and each.dtype == x.dtype for each in others)
+    fits = x.device.type == "cpu" and cpu.computes_in(x.dtype)
+    return alike and fits and not cpu.obstacle_of(program)
 
 
 def _kept_bytes(program: Program, x: Tensor, state: Sequence[Tensor], training: bool) -> int:

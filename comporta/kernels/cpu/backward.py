@@ -23,7 +23,7 @@ from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
 from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
 from comporta.kernels.gradient import differentiate
-from comporta.kernels.program import previous
+from comporta.kernels.program import TRANSPOSED, previous
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
 
@@ -148,10 +148,11 @@ def _cut(call: Call, outers: Sequence[_Outer], products: Sequence[Tensor]) -> di
             rows, columns = call.weights.shape(name)
             gradient = product[first : first + rows, :columns]
             weights[name] = weights[name] + gradient if name in weights else gradient
-    for name in call.weights.places:
+    for turned, _ in call.program.turned:
         # A matrix that the step reads only transposed has its gradient there.
-        if name not in weights and len(shape := call.weights.shape(name)) == 2:
-            weights[name] = call.x.new_zeros(shape)
+        name = turned.removesuffix(TRANSPOSED)
+        if name not in weights:
+            weights[name] = call.x.new_zeros(call.weights.shape(name))
     return weights
 
 
