@@ -21,6 +21,12 @@ def normalized(cell: Cell) -> Cell:
 
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450; each gate is normalized by itself.
 
+    Args:
+        cell: any cell.
+
+    Returns:
+        The cell `NAME-layer-norm`, with a vector `gain_W` (H,), first 1, for every matrix W.
+
     >>> from comporta.cells import get
     >>> print(normalized(get("ran")))
     i = sigmoid(gain_W_i * layer_norm(W_i @ x) + b_i + gain_U_i * layer_norm(U_i @ h))
@@ -47,6 +53,12 @@ def zoned_out(cell: Cell) -> Cell:
 
     Source: Krueger et al. 2017, arXiv:1606.01305; as there, a step reads what is new.
 
+    Args:
+        cell: any cell.
+
+    Returns:
+        The cell `NAME-zoneout`, with a stream `stay_h` (B, T, H) for every state h.
+
     >>> from comporta.cells import get
     >>> print(zoned_out(get("rnn")))
     h_new = tanh(W_h @ x + b_h + U_h @ h + c_h)
@@ -67,6 +79,12 @@ def state_dropped(cell: Cell) -> Cell:
 
     Source: Gal & Ghahramani 2016, arXiv:1512.05287 (the same mask at all steps of a row).
 
+    Args:
+        cell: any cell.
+
+    Returns:
+        The cell `NAME-dropout`, with a stream `mask_h` (B, T, H) for every state h that is read so.
+
     >>> from comporta.cells import get
     >>> print(state_dropped(get("lightru")).text.splitlines()[1])
     f = sigmoid(W_f @ x + b_f + U_f @ (mask_h * h))
@@ -84,6 +102,12 @@ def state_dropped(cell: Cell) -> Cell:
 @cache
 def resettable(cell: Cell) -> Cell:
     """The cell with a stream `begins`: where it is above 0, the step begins from states of 0.
+
+    Args:
+        cell: any cell.
+
+    Returns:
+        The cell `NAME-reset`, with the stream `begins` (B, T, H).
 
     >>> from comporta.cells import get
     >>> print(resettable(get("rnn")))
