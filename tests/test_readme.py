@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks.cells_page import PAGE, lines
 from comporta.cli.app import app
 from comporta.cli.train import train_command
 
@@ -53,3 +54,8 @@ def test_example(code: str) -> None:
         losses = names["losses"]
         assert isinstance(losses, list)
         assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+
+
+def test_the_page_of_cells_is_that_of_the_catalog() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written.splitlines() == lines(), "run: python -m benchmarks.cells_page"
