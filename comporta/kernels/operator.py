@@ -7,7 +7,7 @@ depends on B and T, and what runs them is chosen when they run. A program travel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,6 @@ from comporta.kernels import cpu, reference
 from comporta.kernels.checks import check, check_streams
 from comporta.kernels.program import Program, from_source
 from comporta.kernels.weights import Weights
-
-Backend = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
 def is_traced(x: Tensor) -> bool:
@@ -85,7 +83,7 @@ def layer(
     """
     program, stored = from_source(source), Weights(weights, _names(names))
     check(program, x, state, stored, lengths)
-    check_streams(program, x, state, [stream.detach() for stream in streams])
+    check_streams(program, x, state, streams)
     if lengths is not None:
         _check_lengths(lengths, x.shape[1])
     if _is_fused(program, x, *state, *weights):
@@ -145,8 +143,20 @@ def layer_backward(
     if _is_fused(program, x, *state, *weights):
         # The kernel writes over what was kept, and the graph may be walked once more.
         return cpu.run_back(kept.clone(), d_output, d_state, program, x, state, stored, **options)
-    found = _by_reference(program, d_output, d_state, x, state, stored, options)
-    return [gradient.contiguous() for gradient in found]
+    tensors = [each.detach().requires_grad_() for each in (x, *state, *weights)]
+    # An operator runs below autograd, which is called back for this.
+    autograd = torch._C._SetExcludeDispatchKeyGuard(
+        torch._C.DispatchKey.AutogradFunctionality, False
+    )
+    with autograd, torch.enable_grad():
+        found = reference.gradients(
+            program, tensors, stored.names, (d_output, *d_state), again=False, **options
+        )
+    return [
+        torch.zeros(each.shape, dtype=each.dtype, device=each.device) if d is None
+        else d.contiguous()
+        for each, d in zip(tensors, found, strict=True)
+    ]  # fmt: skip
 
 
 @layer_backward.register_fake
@@ -177,9 +187,10 @@ def _backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
         torch.zeros_like(s) if d is None else d for s, d in zip(state, d_state, strict=True)
     ]
     if torch.is_grad_enabled() and not is_traced(x):
-        options = {"streams": further, "lengths": lengths, "reverse": reverse}
-        found = _by_reference(from_source(source), d_output, arriving, x, state,
-                              Weights(stored, _names(names)), options, again=True)  # fmt: skip
+        found = reference.gradients(
+            from_source(source), [x, *state, *stored], _names(names), (d_output, *arriving),
+            again=True, streams=further, lengths=lengths, reverse=reverse,
+        )  # fmt: skip
     else:
         if not training:
             # Traced where no gradient was wanted, and here one is.
@@ -192,41 +203,6 @@ def _backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
 
 
 layer.register_autograd(_backward, setup_context=_setup)
-
-
-def _by_reference(
-    program: Program,
-    d_output: Tensor | None,
-    d_state: Sequence[Tensor],
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Weights,
-    options: dict[str, Any],
-    *,
-    again: bool = False,
-) -> list[Tensor]:
-    """The gradients by the reference; `again` if they may be differentiated once more."""
-    tensors = [x, *state, *weights.tensors]
-    # An operator runs below autograd, which is called back for this.
-    autograd = torch._C._SetExcludeDispatchKeyGuard(
-        torch._C.DispatchKey.AutogradFunctionality, False
-    )
-    with autograd, torch.enable_grad():
-        # Each gradient stops at its own view: one tensor may have been computed from another.
-        views = [t.view_as(t) if again else t.detach().requires_grad_() for t in tensors]
-        views = [v if v.requires_grad else v.detach().requires_grad_() for v in views]
-        end = 1 + len(state)
-        output, finals = reference.run(
-            program, views[0], views[1:end], Weights(views[end:], weights.names), **options
-        )
-        pairs = [(y, d) for y, d in zip((output, *finals), (d_output, *d_state), strict=True)
-                 if d is not None]  # fmt: skip
-        return list(
-            torch.autograd.grad(
-                [y for y, _ in pairs], views, [d for _, d in pairs],
-                create_graph=again, allow_unused=True, materialize_grads=True,
-            )
-        )  # fmt: skip
 
 
 def _is_fused(program: Program, x: Tensor, *others: Tensor) -> bool:

@@ -7,12 +7,13 @@ reverse, and mapped over. It is the oracle that every fused kernel is held again
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from comporta.kernels.program import Program, Statement, previous
-from comporta.kernels.weights import Weights
+from comporta.kernels.weights import Names, Weights
 
 _Value = Tensor | float
 
@@ -75,6 +76,43 @@ def run(
     else:
         stacked = torch.stack(outputs[::-1] if reverse else outputs, dim=1)
     return stacked, tuple(states[previous(name)] for name in program.states)
+
+
+def gradients(
+    program: Program,
+    tensors: Sequence[Tensor],
+    names: Names,
+    arriving: Sequence[Tensor | None],
+    *,
+    again: bool,
+    **options: Any,
+) -> list[Tensor | None]:
+    """The gradients of a run, by running it once more.
+
+    Args:
+        program: the step.
+        tensors: x, the states and the tensors that hold the weights.
+        names: the parameters in each of these.
+        arriving: the gradients of the output and of the final states; None for zero.
+        again: whether the gradients may be differentiated themselves.
+        options: streams, lengths and reverse, as of `run`.
+
+    Returns:
+        A gradient for each of the tensors; None where none is wanted, or none arrives.
+    """
+    # One may have been computed from another (a state from the weights, chunk after chunk): the
+    # gradient of each stops at its own view, or that path would be counted here and upstream.
+    views = [tensor.view_as(tensor) for tensor in tensors]
+    end = 1 + len(program.states)
+    output, finals = run(program, views[0], views[1:end], Weights(views[end:], names), **options)
+    pairs = [(y, d) for y, d in zip((output, *finals), arriving, strict=True) if d is not None]
+    found = iter(
+        torch.autograd.grad(
+            [y for y, _ in pairs], [view for view in views if view.requires_grad],
+            [d for _, d in pairs], create_graph=again, allow_unused=True,
+        )
+    )  # fmt: skip
+    return [next(found) if view.requires_grad else None for view in views]
 
 
 class Stream:

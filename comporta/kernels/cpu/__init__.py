@@ -74,7 +74,7 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
-    x = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
+    x = _rows(x)
     stored = Weights.of(weights)
     tensors = (x, *state, *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
@@ -106,7 +106,7 @@ def run_into(
     training: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program and leave in `kept` what `run_back` needs of it."""
-    x = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
+    x = _rows(x)
     call = Call(program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                 training=training)  # fmt: skip
     call.kept = Held(kept.view(x.dtype))
@@ -127,7 +127,7 @@ def run_back(
     reverse: bool,
 ) -> list[Tensor]:
     """The gradients of x, of the states and of the weights; `kept` is written over."""
-    rows = x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
+    rows = _rows(x)
     call = Call(program, rows, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                 training=True)  # fmt: skip
     call.kept = Held(kept.view(x.dtype))
@@ -163,7 +163,11 @@ class _Layer(torch.autograd.Function):
         tensors = ctx.saved_tensors
         call: Call = ctx.call
         if torch.is_grad_enabled():
-            return (None, None, None, None, None, *_differentiable(call, tensors, gradients))
+            found = reference.gradients(
+                call.program, tensors, call.weights.names, gradients, again=True,
+                streams=call.streams, lengths=call.lengths, reverse=call.sizes.reverse,
+            )  # fmt: skip
+            return (None, None, None, None, None, *found)
         if call.spent:
             # The graph is walked a second time: what was kept has to be computed again.
             call = ctx.call = _Layer.call(
@@ -175,8 +179,13 @@ class _Layer(torch.autograd.Function):
                 tensors,
             )
             forward(call)
-        found = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[5])
-        return (None, None, None, None, None, found.x, *found.state, *found.weights)
+        done = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[5])
+        return (None, None, None, None, None, done.x, *done.state, *done.weights)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """The input with the numbers of a step side by side."""
+    return x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
 
 
 def _sorted(
@@ -186,26 +195,3 @@ def _sorted(
     x, *others = tensors
     states = len(program.states)
     return x, others[:states], Weights(others[states:], names)
-
-
-def _differentiable(
-    call: Call, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
-) -> list[Tensor | None]:
-    """The gradients of a layer as functions that can themselves be differentiated."""
-    # One may have been computed from another (a state from the weights, chunk after chunk): the
-    # gradient of each stops at its own view, or that path would be counted here and upstream.
-    views = [tensor.view_as(tensor) for tensor in tensors]
-    x, state, weights = _sorted(call.program, call.weights.names, views)
-    output, finals = reference.run(
-        call.program, x, state, weights,
-        streams=call.streams, lengths=call.lengths, reverse=call.sizes.reverse,
-    )  # fmt: skip
-    pairs = [(y, g) for y, g in zip((output, *finals), gradients, strict=True) if g is not None]
-    wanted = [view for view in views if view.requires_grad]
-    found = iter(
-        torch.autograd.grad(
-            [y for y, _ in pairs], wanted, [g for _, g in pairs],
-            create_graph=True, allow_unused=True,
-        )
-    )  # fmt: skip
-    return [next(found) if view.requires_grad else None for view in views]

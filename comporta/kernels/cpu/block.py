@@ -6,12 +6,12 @@ where it has read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from comporta.kernels.cpu.emit import Emitter, Value
 from comporta.kernels.cpu.functions import VectorMath
 from comporta.kernels.cpu.layout import Place, Step, Store
-from comporta.kernels.program import Operand, Statement
+from comporta.kernels.program import Operand
 
 Address = Callable[[Place], Value]
 
@@ -43,9 +43,9 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
     math = VectorMath(e)
     # What is the same in all units is computed once for all vectors.
     values: dict[Operand, Value] = {n: e.load(sources[n]) for n in loads if step.reads[n].flat}
-    flat = _flat(statements, values.keys())
-    for s in flat:
-        values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
+    for s in statements:
+        if s.name in step.flat:
+            values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
     for store, target in zip(stores, targets, strict=True):
         if store.place.flat:
             e.store(_operand(e, values, store.values[0]), target)
@@ -55,7 +55,7 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
                 values[name] = _load(e, step, name, e.at(source, j))
         before = [e.load(e.at(total, j)) for total in totals]
         for s in statements:
-            if s not in flat:
+            if s.name not in step.flat:
                 values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
         for store, target in zip(stores, targets, strict=True):
             if not store.place.flat:
@@ -70,17 +70,6 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
     for s, average in zip(means, averages, strict=True):
         whole = e.builder.fdiv(e.total(e.load(average)), e.builder.sitofp(size, e.real.scalar))
         e.store(e.spread(whole), address(step.reads[s.name]))
-
-
-def _flat(statements: Sequence[Statement], given: Iterable[Operand]) -> list[Statement]:
-    """The statements on nothing but what is the same in all units."""
-    known = set(given)
-    found = []
-    for s in statements:
-        if s.operands and known.issuperset(s.operands):
-            known.add(s.name)
-            found.append(s)
-    return found
 
 
 def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,

@@ -19,7 +19,7 @@ row is cut into sections of the padded hidden size, one for each value:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,6 +74,7 @@ class Step:
         sums: for each phase, what is added to the buffer `total`.
         windows: for the groups of an adjoint, where their operands stand; None for a forward step.
         sections: buffer -> number of sections.
+        flat: the values that are the same in all units.
     """
 
     phases: tuple[Phase, ...]
@@ -83,6 +84,7 @@ class Step:
     sums: tuple[tuple[Store, ...], ...]
     windows: tuple[Window, ...] | None
     sections: Mapping[str, int]
+    flat: frozenset[str]
 
     @property
     def conditions(self) -> frozenset[str]:
@@ -153,8 +155,9 @@ def forward_step(program: Program, *, training: bool) -> Step:
         reads.setdefault(name, place)
     passing = _passing(plan.phases, reads)
     for i, name in enumerate(passing):
-        writes.write(name, Place("passing", i), (0.0,))
-        reads[name] = Place("passing", i)
+        place = Place("passing", i, flat=name in flat)
+        writes.write(name, place, (0.0,))
+        reads[name] = place
     return Step(
         phases=plan.phases,
         reads=reads,
@@ -173,6 +176,7 @@ def forward_step(program: Program, *, training: bool) -> Step:
             **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": len(group.results) for i, group in enumerate(plan.groups)},
         },
+        flat=flat,
     )
 
 
@@ -182,6 +186,7 @@ def backward_step(program: Program) -> Step:
     means = _means(adjoint.phases)
     reads = _backward_leaves(program, adjoint) | means
     gradients = product_gradients(program)
+    flat = flat_values(adjoint.phases, [name for name, place in reads.items() if place.flat])
     writes = _Writes(adjoint.phases)
     for i, state in enumerate(program.states):
         arriving = tuple(
@@ -200,8 +205,9 @@ def backward_step(program: Program) -> Step:
         sums[writes.ready.get(name, 0)].append(Store((name,), Place("total", i)))
     passing = _passing(adjoint.phases, reads)
     for i, name in enumerate(passing):
-        writes.write(name, Place("passing", i), None)
-        reads[name] = Place("passing", i)
+        place = Place("passing", i, flat=name in flat)
+        writes.write(name, place, None)
+        reads[name] = place
     return Step(
         phases=adjoint.phases,
         reads=reads,
@@ -223,6 +229,7 @@ def backward_step(program: Program) -> Step:
             **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": 1 for i in range(len(adjoint.groups))},
         },
+        flat=flat,
     )
 
 
@@ -287,9 +294,9 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
     return reads
 
 
-def flat_values(phases: Sequence[Phase]) -> frozenset[str]:
+def flat_values(phases: Sequence[Phase], given: Iterable[str] = ()) -> frozenset[str]:
     """The values that are the same in all units: means, and what follows from them alone."""
-    found = {s.name for phase in phases for s in phase.means}
+    found = {*given, *(s.name for phase in phases for s in phase.means)}
     for phase in phases:
         for s in phase.statements:
             if s.operands and found.issuperset(s.operands):
