@@ -4,7 +4,7 @@ company, the chunks, the threads, and whether gradients are wanted."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from problems import Answer, Problem
 from torch import Tensor
 
 from comporta.kernels.cpu import call, openmp, threads
-from comporta.kernels.cpu.machine import Code
+from comporta.kernels.cpu.work import Work
 
 # The package's function of the same name hides the module.
 forward_pass = importlib.import_module("comporta.kernels.cpu.forward")
@@ -185,6 +185,7 @@ def no_plans_yet() -> Iterator[None]:
 
 
 def forget_plans() -> None:
+    call._sizes.cache_clear()
     _plan.cache_clear()
     _backward_plan.cache_clear()
 
@@ -192,13 +193,13 @@ def forget_plans() -> None:
 def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many parts each piece of work is cut into from here on."""
     counts: list[int] = []
-    genuine = threads.run
+    genuine = Work.run
 
-    def run(code: Code, numbers: Any, parts: list[tuple[int, int]]) -> None:
-        counts.append(len(parts))
-        genuine(code, numbers, parts)
+    def run(self: Work, given: Mapping[str, int]) -> None:
+        counts.extend(self.parts)
+        genuine(self, given)
 
-    monkeypatch.setattr(threads, "run", run)
+    monkeypatch.setattr(Work, "run", run)
     return counts
 
 

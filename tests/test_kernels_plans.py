@@ -18,7 +18,8 @@ from torch import Tensor
 from comporta.kernels import Weights
 from comporta.kernels.cpu import engine, openmp, threads
 from comporta.kernels.cpu.product import SUM
-from comporta.kernels.cpu.table import Given, Jobs, Memory, Table
+from comporta.kernels.cpu.table import Given, Jobs, Listed, Memory, Task
+from comporta.kernels.cpu.work import Work
 from comporta.nn import LSTM
 
 PRODUCTS = engine.products(32)
@@ -98,10 +99,20 @@ def test_gradients_are_those_of_the_weights_that_were_there() -> None:
     assert all(map(torch.equal, found, right))
 
 
-def test_a_table_is_filled_anew() -> None:
-    table = Table([1, Given("a"), Given("b", 5), Given("a").after(2)])
-    assert list(table.fill({"a": 10, "b": -20})) == [1, 10, -15, 12]
-    assert list(table.fill({"a": 30, "b": 0})) == [1, 30, 5, 32]
+def table_seen(work: Work, given: dict[str, int], size: int) -> list[int]:
+    """What the function of a piece of work finds in its table."""
+    found = torch.zeros(size, dtype=torch.int64)
+    work.run({**given, "found": found.data_ptr()})
+    return found.tolist()
+
+
+def test_a_table_is_filled_anew_for_every_call() -> None:
+    """The sum of one row is a copy of it: of numbers given, and of a list of such."""
+    doubles = engine.products(64)
+    tail = Listed((4, Given("b", 5), Given("a").after(2)))
+    work = Work([Task(doubles.functions[SUM], (tail, 3, 1, Given("found"), 3), [(0, 1)])])
+    assert table_seen(work, {"a": 10, "b": 20}, 3) == [4, 25, 12]
+    assert table_seen(work, {"a": 30, "b": 0}, 3) == [4, 5, 32]
 
 
 def test_buffers_laid_out_do_not_overlap() -> None:
@@ -115,11 +126,11 @@ def test_buffers_laid_out_do_not_overlap() -> None:
 def test_jobs_are_shared_out_evenly(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
     torch.set_num_threads(count)
-    jobs, works = Jobs(PRODUCTS.codes[SUM]), [9, 1, 4, 4, 2, 7, 1, 1, 3, 6]
+    jobs, works = Jobs(PRODUCTS.functions[SUM]), [9, 1, 4, 4, 2, 7, 1, 1, 3, 6]
     for work in works:
         jobs.add(work, work=work)
     task = jobs.task()
-    done = list(task.table.fill({}))
+    done = [entry for entry in task.entries if isinstance(entry, int)]
     assert sorted(done) == sorted(works)
     assert [last for _, last in task.parts] == [first for first, _ in task.parts[1:]] + [10]
     loads = [sum(done[first:last]) for first, last in task.parts]
@@ -141,7 +152,7 @@ def test_every_part_runs_once(count: int, whose: str, monkeypatch: pytest.Monkey
         jobs.add(source.data_ptr(), lanes, 3, target.data_ptr(), lanes - 1, work=100)
     task = jobs.task()
     assert len(task.parts) == count
-    task.run({})
+    Work([task]).run({})
     expected: Tensor = numbers.sum(1)
     assert torch.equal(sums[:, :-1], expected[:, :-1])
     assert not sums[:, -1].any()

@@ -64,20 +64,26 @@ def choose(
     Raises:
         BackendError: a backend was asked for with `use()` and cannot run this.
     """
-    return _choose(program, (x, *state, *Weights.of(weights).tensors))
+    backend, obstacle = _choose(program, (x, *state, *Weights.of(weights).tensors))
+    if _asked.get():
+        return Choice(backend, "asked for with comporta.kernels.use()")
+    if obstacle:
+        return Choice(backend, _in_words(obstacle))
+    dtype = str(x.dtype).removeprefix("torch.")
+    return Choice(backend, f"fused kernel, {dtype} on {cpu.describe()}")
 
 
-def _choose(program: Program, tensors: Sequence[Tensor]) -> Choice:
+def _choose(program: Program, tensors: Sequence[Tensor]) -> tuple[str, str | None]:
+    """The backend, and what keeps the fused kernel from running this."""
     obstacle = cpu.obstacle(program, tensors)
     asked = _asked.get()
     if asked == "cpu" and obstacle:
         raise BackendError(f"the backend 'cpu' cannot run this: {obstacle}")
-    if asked:
-        return Choice(asked, "asked for with comporta.kernels.use()")
-    if obstacle:
-        return Choice("reference", f"the fused CPU kernel cannot run this: {obstacle}")
-    dtype = str(tensors[0].dtype).removeprefix("torch.")
-    return Choice("cpu", f"fused kernel, {dtype} on {cpu.describe()}")
+    return asked or ("reference" if obstacle else "cpu"), obstacle
+
+
+def _in_words(obstacle: str) -> str:
+    return f"the fused CPU kernel cannot run this: {obstacle}"
 
 
 def run(
@@ -118,11 +124,12 @@ def run(
     known = Weights.of(weights)
     check(program, x, state, known, lengths)
     check_streams(program, x, state, streams)
-    known = known.turned([name for name, _ in program.turned])
-    choice = _choose(program, (x, *state, *known.tensors))
-    if choice.backend == "reference" and not _asked.get():
-        _tell(choice.reason)
-    backend = BACKENDS[choice.backend]
+    if program.turned:
+        known = known.turned([name for name, _ in program.turned])
+    chosen, obstacle = _choose(program, (x, *state, *known.tensors))
+    if obstacle and not _asked.get():
+        _tell(_in_words(obstacle))
+    backend = BACKENDS[chosen]
     return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 
 
@@ -160,6 +167,6 @@ def stream(
     check(program, x.unsqueeze(1), state, known, None)
     check_streams(program, x.unsqueeze(1), state, [each.unsqueeze(1) for each in streams])
     known = known.turned([name for name, _ in program.turned])
-    chosen = _choose(program, (x, *state, *known.tensors)).backend
+    chosen, _ = _choose(program, (x, *state, *known.tensors))
     kind = cpu.Stream if chosen == "cpu" else reference.Stream
     return kind(program, x, state, known, streams)

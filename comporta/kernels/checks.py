@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from torch import Tensor
 
 from comporta.errors import ShapeError
 from comporta.kernels.program import Program
-from comporta.kernels.weights import Weights
+from comporta.kernels.weights import Names, Weights, shapes
 
 
 def check(
@@ -23,34 +24,53 @@ def check(
     Raises:
         ShapeError: a tensor does not fit.
     """
-    if x.ndim != 3:
-        raise ShapeError(f"the input must have shape (B, T, D); it has {tuple(x.shape)}")
+    _check(
+        program,
+        weights.names,
+        x.shape,
+        tuple([value.shape for value in state]),
+        tuple([tensor.shape for tensor in weights.tensors]),
+        None if lengths is None else lengths.shape,
+    )
+
+
+# A layer is called with the same shapes again and again.
+@lru_cache(maxsize=1024)
+def _check(
+    program: Program,
+    names: Names,
+    x: tuple[int, ...],
+    state: tuple[tuple[int, ...], ...],
+    weights: tuple[tuple[int, ...], ...],
+    lengths: tuple[int, ...] | None,
+) -> None:
+    """The same of shapes alone."""
+    if len(x) != 3:
+        raise ShapeError(f"the input must have shape (B, T, D); it has {tuple(x)}")
     if len(state) != len(program.states):
         raise ShapeError(
             f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
         )
-    batch, _, size = x.shape
-    hidden = state[0].shape[-1] if state[0].ndim else 1
-    for name, value in zip(program.states, state, strict=True):
-        if value.shape != (batch, hidden):
+    batch, _, size = x
+    hidden = state[0][-1] if state[0] else 1
+    for name, shape in zip(program.states, state, strict=True):
+        if shape != (batch, hidden):
             raise ShapeError(
-                f"the state {name} must have shape {(batch, hidden)}; it has {tuple(value.shape)}"
+                f"the state {name} must have shape {(batch, hidden)}; it has {tuple(shape)}"
             )
     letters = {"D": size, "H": hidden}
-    shapes = {
-        shape: tuple(letters[letter] for letter in shape) for shape in program.parameter_shapes
-    }
-    for name, shape in program.parameters:
-        if name not in weights.places:
+    found = shapes(names, weights)
+    for name, dimensions in program.parameters:
+        if name not in found:
             raise ShapeError(f"the weight {name} is missing")
-        found = weights.shape(name)
-        if found != shapes[shape]:
+        expected = tuple([letters[letter] for letter in dimensions])
+        if found[name] != expected:
             raise ShapeError(
-                f"the weight {name} ({', '.join(shape)}) must have shape {shapes[shape]}; it has "
-                f"{found}"
+                f"the weight {name} ({', '.join(dimensions)}) must have shape {expected}; it has "
+                f"{found[name]}"
             )
-    if lengths is not None and lengths.shape != (batch,):
-        raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths.shape)}")
+    if lengths is not None and lengths != (batch,):
+        raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths)}")
 
 
 def check_streams(
@@ -66,6 +86,8 @@ def check_streams(
             f"the cell has {len(program.streams)} streams ({', '.join(program.streams)}); "
             f"{len(streams)} were given"
         )
+    if not streams:
+        return
     shape = (*x.shape[:2], state[0].shape[1])
     for name, stream in zip(program.streams, streams, strict=True):
         if stream.shape != shape or stream.dtype != x.dtype or stream.requires_grad:

@@ -50,9 +50,7 @@ class Weights(Mapping[str, Tensor]):
         Raises:
             KeyError: there is no such parameter.
         """
-        place, _, count = self.places[name]
-        rows, *others = self.tensors[place].shape
-        return (rows // count, *others)
+        return shapes(self.names, [tensor.shape for tensor in self.tensors])[name]
 
     def apart(self) -> dict[str, Tensor]:
         """All parameters as tensors of their own, views of those that hold several."""
@@ -82,6 +80,19 @@ class Weights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.places)
+
+
+def shapes(names: Names, tensors: Sequence[tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter, given those of the tensors that hold them.
+
+    >>> shapes((("W_z", "W_n"), ("b",)), [(6, 2), (3,)])
+    {'W_z': (3, 2), 'W_n': (3, 2), 'b': (3,)}
+    """
+    return {
+        name: (shape[0] // len(stacked), *shape[1:])
+        for stacked, shape in zip(names, tensors, strict=True)
+        for name in stacked
+    }
 
 
 @lru_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,11 @@ class PackedLayer(nn.Module):
         self.proj_size = 0
         self.program: Program = compile_cell(cells.get(weights.CELLS[mode]), bias=bias)
         self._names = weights.names(mode, bias)
+        self._regularizers = Regularizers(dropout=self.dropout)
+        self._parameters_of = [
+            [f"{kind}_l{suffix}" for kind in weights.packed_names(bias)]
+            for suffix in stack.names(num_layers, bidirectional)
+        ]
         directions = 2 if bidirectional else 1
         rows = weights.gates(mode) * hidden_size
         for place, suffix in enumerate(stack.names(num_layers, bidirectional)):
@@ -113,10 +118,11 @@ class PackedLayer(nn.Module):
         return shown + "".join(f", {k}={v}" for k, (v, usual) in changed.items() if v != usual)
 
     def _packed(self) -> list[list[Tensor]]:
-        kinds = weights.packed_names(self.bias)
+        # torch's way from an attribute to a parameter is long; reparametrized ones are elsewhere.
+        own: dict[str, Any] = self._parameters
         return [
-            [getattr(self, f"{kind}_l{suffix}") for kind in kinds]
-            for suffix in stack.names(self.num_layers, self.bidirectional)
+            [own[name] if name in own else getattr(self, name) for name in names]
+            for names in self._parameters_of
         ]
 
     def _weights(self) -> list[Weights]:
@@ -190,12 +196,13 @@ class PackedLayer(nn.Module):
     def _stack(
         self, rows: Tensor, states: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        dropout = Regularizers(dropout=self.dropout)
+        if self._regularizers.dropout != self.dropout:
+            self._regularizers = Regularizers(dropout=self.dropout)
         output, after = stack.run(
             rows,
             list(zip(*(state.unbind(0) for state in states), strict=True)),
             self._weights(),
-            call=InCall(dropout, self.program, self.training),
+            call=InCall(self._regularizers, self.program, self.training),
             bidirectional=self.bidirectional,
             lengths=lengths,
         )

@@ -110,6 +110,8 @@ class InCall:
             hidden: H.
             reverse: whether it runs from the last step to the first.
         """
+        if not self.program.streams:
+            return []
         batch, time, _ = x.shape
         return [
             self._stream(name, x, hidden, reverse).expand(batch, time, hidden)

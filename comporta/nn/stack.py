@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -73,32 +72,42 @@ def run(
         The output of the last layer, (B, T, H) or (B, T, 2H), and the states after the last step
         in the order of `states`.
     """
+    if autocasts(x.device):
+        # It would run the products in half precision on one backend and not on another, and a
+        # state that passes hundreds of them loses what it carries.
+        with torch.autocast(x.device.type, enabled=False):
+            return _run(x, states, weights, call, bidirectional, lengths, connections or {})
+    return _run(x, states, weights, call, bidirectional, lengths, connections or {})
+
+
+def _run(
+    x: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    weights: Sequence[Mapping[str, Tensor]],
+    call: InCall,
+    bidirectional: bool,
+    lengths: Tensor | None,
+    connections: Mapping[int, Connection],
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     after: list[tuple[Tensor, ...]] = []
     directions = 2 if bidirectional else 1
-    with _precision_of_the_weights(x.device):
-        for first in range(0, len(weights), directions):
-            layer = first // directions
-            read = call.enter(layer, x)
-            outputs = []
-            for place in range(first, first + directions):
-                output, final = kernels.run(
-                    call.program,
-                    read,
-                    states[place],
-                    call.weights(weights[place]),
-                    streams=call.streams(read, states[place][0].shape[1], reverse=place > first),
-                    lengths=lengths,
-                    reverse=place > first,
-                )
-                outputs.append(output)
-                after.append(final)
-            y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
-            join = (connections or {}).get(layer)
-            x = y if join is None else join(x, y)
+    for first in range(0, len(weights), directions):
+        layer = first // directions
+        read = call.enter(layer, x)
+        outputs = []
+        for place in range(first, first + directions):
+            output, final = kernels.run(
+                call.program,
+                read,
+                states[place],
+                call.weights(weights[place]),
+                streams=call.streams(read, states[place][0].shape[1], reverse=place > first),
+                lengths=lengths,
+                reverse=place > first,
+            )
+            outputs.append(output)
+            after.append(final)
+        y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
+        join = connections.get(layer)
+        x = y if join is None else join(x, y)
     return x, after
-
-
-def _precision_of_the_weights(device: torch.device) -> AbstractContextManager[object]:
-    # Autocast would run the products in half precision on one backend and not on another, and a
-    # state that passes hundreds of them loses what it carries.
-    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()

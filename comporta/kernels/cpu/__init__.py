@@ -51,10 +51,11 @@ def computes_in(dtype: torch.dtype) -> bool:
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, x first, or None."""
     x = tensors[0]
-    if not all(tensor.is_cpu for tensor in tensors):
+    if {tensor.is_cpu for tensor in tensors} != {True}:
         return f"the tensors are on {x.device}, not on the CPU"
-    if not computes_in(x.dtype) or len({tensor.dtype for tensor in tensors}) > 1:
-        found = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) > 1 or not computes_in(x.dtype):
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         return f"it computes in float32 or float64, and these tensors are {found}"
     if torch._C._are_functorch_transforms_active():
         return "it runs inside a torch.func transform"

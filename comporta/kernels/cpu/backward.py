@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from comporta.kernels.cpu import engine
-from comporta.kernels.cpu.call import Call, Fields, Sizes, ends, side_by_side
-from comporta.kernels.cpu.forward import MOVE, PLANS
+from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends, side_by_side
+from comporta.kernels.cpu.forward import MOVE
 from comporta.kernels.cpu.forward import plan as forward_plan
 from comporta.kernels.cpu.layout import Window, product_gradients, vector_totals
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
-from comporta.kernels.cpu.table import Buffer, Given, Jobs, Memory, Table, Task
+from comporta.kernels.cpu.table import Buffer, Given, Jobs, Listed, Memory, Task
+from comporta.kernels.cpu.work import Work
 from comporta.kernels.gradient import differentiate
-from comporta.kernels.program import TRANSPOSED, previous
+from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
 
@@ -37,32 +39,29 @@ class Gradients:
     weights: list[Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class _Outer:
-    """The gradients of a group's matrices as one product over all rows and steps.
-
-    Attributes:
-        shape: of the product: the sections of the group's gradients, padded to whole tiles, and the
-            numbers of its operand, padded to whole vectors.
-        rows: for each matrix the first row of its gradient.
-    """
+class _Again(NamedTuple):
+    """The gradient of a matrix that an earlier product has one of, to be added to it."""
 
     name: str
-    shape: tuple[int, int]
-    rows: tuple[tuple[str, int], ...]
+    matrix: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the runs of the same sizes have in common; the tasks in their order."""
+    """What the runs of the same sizes have in common.
+
+    Attributes:
+        scratch: how many numbers the pass needs besides.
+        missing: the tensors of weights that hold a matrix without a gradient of its own: one that
+            the step reads only transposed.
+        again: further gradients of matrices.
+        work: packs the weights, runs the steps, and then the products over all of them.
+    """
 
     scratch: int
-    outers: tuple[_Outer, ...]
-    pack: Task
-    loop: Task
-    sums: Task
-    totals: Task
-    x: Task | None
+    missing: frozenset[int]
+    again: tuple[_Again, ...]
+    work: Work
 
 
 def backward(
@@ -79,42 +78,42 @@ def backward(
     sizes, x = call.sizes, call.x
     assert call.kept is not None
     assert not call.spent
-    zeros = x.new_zeros(sizes.width)
+    zeros = _zeros(sizes.width, x.dtype)
     arriving = [_or(gradient, zeros, (sizes.batch, sizes.hidden)) for gradient in d_state]
     if sizes.batch * sizes.time == 0:
         return _nothing_ran(call, arriving, wants_x=wants_x)
     incoming = _whole_vectors(call, d_output, zeros)
-    made = _plan(sizes, (incoming.stride(0), incoming.stride(1)), wants_x)
+    made = _plan(sizes, incoming.stride(0), incoming.stride(1), wants_x)
     scratch = Lease(made.scratch, x.dtype)
     before = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
-    outers = [x.new_empty(outer.shape) for outer in made.outers]
-    weights: list[Tensor | None] = [
-        x.new_empty(tensor.shape) if tensor.ndim == 1 else None for tensor in call.weights.tensors
+    weights = [
+        x.new_zeros(tensor.shape) if i in made.missing else x.new_empty(tensor.shape)
+        for i, tensor in enumerate(call.weights.tensors)
     ]
     d_x = call.fresh(sizes.padded(sizes.depth)) if wants_x else None
+    again = [x.new_empty(call.weights.shape(each.matrix)) for each in made.again]
     given = {
-        **call.given, **ends("before", before), **ends("after", arriving),
+        **call.given, **ends(sizes.befores, before), **ends(sizes.afters, arriving),
         "kept": call.kept.address, "scratch": scratch.address, "output": incoming.data_ptr(),
         "d_x": 0 if d_x is None else d_x.data_ptr(),
     }  # fmt: skip
-    for outer, tensor in zip(made.outers, outers, strict=True):
-        given[outer.name] = tensor.data_ptr()
-    for i, vector in enumerate(weights):
-        if vector is not None:
-            given[f"vector {i}"] = vector.data_ptr()
-    made.pack.run(given)
-    call.run(made.loop, given)
+    for name, tensor in zip(sizes.gradient_names, weights, strict=True):
+        given[name] = tensor.data_ptr()
+    for each, tensor in zip(made.again, again, strict=True):
+        given[each.name] = tensor.data_ptr()
+    call.run(made.work, given)
     call.spent = True
-    for task in (made.sums, made.totals, made.x):
-        if task is not None:
-            task.run(given)
+    for each, tensor in zip(made.again, again, strict=True):
+        Weights(weights, call.weights.names)[each.matrix].add_(tensor)
     if d_x is not None and d_x.shape[2] != sizes.depth:
         d_x = d_x[..., : sizes.depth].contiguous()
-    matrices = _cut(call, made.outers, outers)
-    return Gradients(d_x, before, [
-        _together(names, matrices) if vector is None else vector
-        for vector, names in zip(weights, call.weights.names, strict=True)
-    ])  # fmt: skip
+    return Gradients(d_x, before, weights)
+
+
+@lru_cache
+def _zeros(count: int, dtype: torch.dtype) -> Tensor:
+    """Zeros that nobody writes to."""
+    return torch.zeros(count, dtype=dtype)
 
 
 def _or(given: Tensor | None, zeros: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -140,30 +139,8 @@ def _nothing_ran(call: Call, d_state: Sequence[Tensor], *, wants_x: bool) -> Gra
     return Gradients(d_x, tuple(gradient.clone() for gradient in d_state), weights)
 
 
-def _cut(call: Call, outers: Sequence[_Outer], products: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The gradient of each matrix, out of the products of its groups."""
-    weights: dict[str, Tensor] = {}
-    for outer, product in zip(outers, products, strict=True):
-        for name, first in outer.rows:
-            rows, columns = call.weights.shape(name)
-            gradient = product[first : first + rows, :columns]
-            weights[name] = weights[name] + gradient if name in weights else gradient
-    for turned, _ in call.program.turned:
-        # A matrix that the step reads only transposed has its gradient there.
-        name = turned.removesuffix(TRANSPOSED)
-        if name not in weights:
-            weights[name] = call.x.new_zeros(call.weights.shape(name))
-    return weights
-
-
-def _together(names: Sequence[str], matrices: dict[str, Tensor]) -> Tensor:
-    """The gradients of matrices that are stored in one tensor."""
-    first, *others = [matrices[name] for name in names]
-    return torch.cat([first, *others]) if others else first.contiguous()
-
-
-@lru_cache(maxsize=PLANS)
-def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
+@lru_cache(maxsize=SIZES)
+def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
     """The plan of the backward pass, whose output's gradient has those strides."""
     program, batch, width = sizes.program, sizes.batch, sizes.width
     made = forward_plan(sizes)
@@ -172,7 +149,7 @@ def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
     fields = Fields(sizes)
     fields.place("state", made.states)
     fields.place("kept", made.kept)
-    fields.place("output", sizes.in_order(Buffer(Given("output"), *incoming)))
+    fields.place("output", sizes.in_order(Buffer(Given("output"), row, step)))
     fields.place("vector", Buffer(made.vectors, 0, 0))
     fields.streams(sizes)
     fields.place("next", scratch.rows((batch, sections["next"] * width)))
@@ -181,7 +158,7 @@ def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
     sets = -(-batch // ROWS_PER_TOTAL)
     totals = scratch.rows((sets, sections["total"] * width))
     fields.place("total", totals)
-    adjoint, gradients = differentiate(program), product_gradients(program)
+    adjoint = differentiate(program)
     pack = sizes.products.jobs(PACK)
     for i, group in enumerate(adjoint.groups):
         assert kernel.step.windows is not None
@@ -189,30 +166,23 @@ def _plan(sizes: Sizes, incoming: tuple[int, int], wants_x: bool) -> _Plan:
         packed = _stacked(sizes, group, kernel.step.windows[i], sizes.hidden, scratch, pack)
         fields.packed(f"product{i}", packed)
     x = _input(sizes, made.kept, scratch, pack) if wants_x else None
-    sums = sizes.products.jobs(GEMM_SUM)
-    outers: list[_Outer] = []
-    plan = schedule(program)
-    for group, window in zip(
-        (plan.hoisted, *plan.groups), (gradients.hoisted, *gradients.groups), strict=True
-    ):
-        if group.matrices:
-            outers.append(_outer(sizes, group, window, f"outer{len(outers)}", sums))
     vectors = sizes.products.jobs(SUM)
     section = {name: i for i, name in enumerate(vector_totals(program))}
-    places = Weights([], sizes.weights).places
     for name, gradient in adjoint.vectors.items():
         source = totals.base.after(section[gradient] * width * sizes.real.bytes)
-        place, above, _ = places[name]
-        target = Given(f"vector {place}", above * sizes.hidden * sizes.real.bytes)
-        vectors.add(source, totals.row, sets, target, sizes.hidden, work=sets * width)
+        vectors.add(source, totals.row, sets, sizes.gradients[name], sizes.hidden,
+                    work=sets * width)  # fmt: skip
+    sums, again, computed = _outer_products(sizes)
+    loop = Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts)
+    tasks = [pack.task(), loop, sums.task(), vectors.task()]
+    computed |= adjoint.vectors.keys()
     return _Plan(
         scratch=scratch.bytes // sizes.real.bytes,
-        outers=tuple(outers),
-        pack=pack.task(),
-        loop=Task(kernel.code, Table(fields.values[f] for f in kernel.fields), sizes.parts),
-        sums=sums.task(),
-        totals=vectors.task(),
-        x=x,
+        missing=frozenset(
+            i for i, names in enumerate(sizes.weights) if not computed.issuperset(names)
+        ),
+        again=again,
+        work=Work(tasks if x is None else [*tasks, x]),
     )
 
 
@@ -247,11 +217,33 @@ def _operand(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
     return Buffer(base.after(section * section_bytes), row, step), sizes.hidden
 
 
-def _outer(sizes: Sizes, group: Group, window: Window, name: str, jobs: Jobs) -> _Outer:
+def _outer_products(sizes: Sizes) -> tuple[Jobs, tuple[_Again, ...], set[str]]:
+    """The gradients of all matrices, group by group; and which matrices have one."""
+    jobs = sizes.products.jobs(GEMM_SUM)
+    plan, gradients = schedule(sizes.program), product_gradients(sizes.program)
+    groups, windows = (plan.hoisted, *plan.groups), (gradients.hoisted, *gradients.groups)
+    targets = dict(sizes.gradients)
+    again: list[_Again] = []
+    for group, window in zip(groups, windows, strict=True):
+        found = []
+        for name in group.matrices:
+            target = targets.pop(name, None)
+            if target is None:
+                again.append(_Again(f"again {len(again)}", name))
+                target = Given(again[-1].name)
+            found.append(target)
+        if found:
+            _outer(sizes, group, window, found, jobs)
+    return jobs, tuple(again), sizes.gradients.keys() - targets.keys()
+
+
+def _outer(
+    sizes: Sizes, group: Group, window: Window, targets: Sequence[Given], jobs: Jobs
+) -> None:
     """The sum over rows and steps of the outer products of a window of `kept` and an operand."""
     kept, (operand, columns) = forward_plan(sizes).kept, _operand(sizes, group)
-    wide = sizes.padded(columns)
-    rows = len(window.sections) * sizes.width
+    order = sorted(range(len(targets)), key=lambda i: window.sections[i])
+    rows = len(order) * sizes.width
     (inner, left, right), (outer, left_outer, right_outer) = _nest(
         (sizes.batch, kept.row, operand.row), (sizes.time, kept.step, operand.step)
     )
@@ -259,12 +251,10 @@ def _outer(sizes: Sizes, group: Group, window: Window, name: str, jobs: Jobs) ->
     # Each thread computes some rows of every product.
     part = -(-rows // (8 * sizes.threads)) * 8
     for first in range(0, rows, part):
-        shift, count = first * sizes.real.bytes, min(part, rows - first)
-        jobs.add(base.after(shift), left, left_outer, operand.base, right, right_outer, columns,
-                 Given(name, shift * wide), wide, count, inner, outer,
-                 work=count * inner * outer * wide)  # fmt: skip
-    firsts = [section * sizes.width for section in window.sections]
-    return _Outer(name, (-(-rows // 8) * 8, wide), tuple(zip(group.matrices, firsts, strict=True)))
+        last = min(first + part, rows)
+        jobs.add(base, left, left_outer, operand.base, right, right_outer, columns,
+                 Listed(tuple([targets[i] for i in order])), sizes.width, sizes.hidden, first, last,
+                 inner, outer, work=(last - first) * inner * outer * columns)  # fmt: skip
 
 
 def _nest(

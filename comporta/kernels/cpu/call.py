@@ -6,8 +6,8 @@ step on, and what a kernel writes for itself is in the order of its own steps.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,8 +19,9 @@ from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.engine import Products
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Held, Lease
-from comporta.kernels.cpu.table import Buffer, Entry, Given, Memory, Task
+from comporta.kernels.cpu.table import Buffer, Entry, Given, Memory
 from comporta.kernels.cpu.threads import Part, split
+from comporta.kernels.cpu.work import MEETING, Work
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 from comporta.kernels.weights import Names, Weights
@@ -28,11 +29,15 @@ from comporta.kernels.weights import Names, Weights
 # So many bytes of weights must each member of a team have to read in a step, or its meetings show.
 # With more rows a step takes longer and gains less: as measured, by their square.
 _BYTES_OF_A_MEMBER = 32 << 10
+# So many sizes, and plans for them, are kept.
+SIZES = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sizes:
     """What a run's plan depends on: everything but addresses and numbers.
+
+    There is one object for runs of the same sizes; see `_sizes`.
 
     Attributes:
         batch, time, depth, hidden: B, T, D, H.
@@ -106,13 +111,48 @@ class Sizes:
         return Buffer(buffer.base.after(last), buffer.row, -buffer.step)
 
     @cached_property
+    def weight_names(self) -> list[str]:
+        """What each call gives: the addresses of the weights."""
+        return [f"weight {i}" for i in range(len(self.weights))]
+
+    @cached_property
+    def gradient_names(self) -> list[str]:
+        """What each backward pass gives: the addresses of the weights' gradients."""
+        return [f"gradient {i}" for i in range(len(self.weights))]
+
+    @cached_property
+    def befores(self) -> list[tuple[str, str]]:
+        """The names of the states before the first step, and of the strides of their rows."""
+        return _ends(self.program, "before")
+
+    @cached_property
+    def afters(self) -> list[tuple[str, str]]:
+        """Those of the states after the last step."""
+        return _ends(self.program, "after")
+
+    @cached_property
     def places(self) -> dict[str, tuple[Given, tuple[int, ...]]]:
         """For each parameter where it stands, and its strides."""
         found = {}
-        for i, (names, strides) in enumerate(zip(self.weights, self.strides, strict=True)):
+        for weight, names, strides in zip(
+            self.weight_names, self.weights, self.strides, strict=True
+        ):
             for above, name in enumerate(names):
                 plus = above * self.hidden * strides[0] * self.real.bytes
-                found[name] = Given(f"weight {i}", plus), strides
+                found[name] = Given(weight, plus), strides
+        return found
+
+    @cached_property
+    def gradients(self) -> dict[str, Given]:
+        """For each parameter where its gradient will stand, dense."""
+        depths = dict(self.program.parameters) | dict(self.program.turned)
+        columns = {"D": self.depth, "H": self.hidden}
+        found = {}
+        for gradient, names in zip(self.gradient_names, self.weights, strict=True):
+            for above, name in enumerate(names):
+                size = math.prod([columns[letter] for letter in depths[name][1:]])
+                plus = above * self.hidden * size * self.real.bytes
+                found[name] = Given(gradient, plus)
         return found
 
     @cached_property
@@ -162,30 +202,24 @@ class Call:
     ) -> None:
         self.program, self.x, self.weights = program, x, weights
         self.state, self.lengths = tuple(map(side_by_side, state)), lengths
-        batch, time, depth = x.shape
         bits = engine.BITS[x.dtype]
         self.streams = streams
         padded = [_whole_vectors(stream, engine.products(bits).real) for stream in streams]
-        self.sizes = Sizes(
-            program=program,
-            batch=batch,
-            time=time,
-            depth=depth,
-            hidden=state[0].shape[1],
-            bits=bits,
-            x=(x.stride(0), x.stride(1)),
-            weights=weights.names,
-            strides=tuple([tensor.stride() for tensor in weights.tensors]),
-            streams=tuple([(stream.stride(0), stream.stride(1)) for stream in padded]),
-            training=training,
-            reverse=reverse,
-            threads=torch.get_num_threads(),
-        )
+        self.sizes = sizes = _sizes(
+            program, bits, x.shape, x.stride(), state[0].shape[1], weights.names,
+            tuple([tensor.stride() for tensor in weights.tensors]),
+            tuple([stream.stride() for stream in padded]),
+            training, reverse, torch.get_num_threads(),
+        )  # fmt: skip
         self.kept: Lease | Held | None = None
         self.spent = False
-        self.given = {f"weight {i}": t.data_ptr() for i, t in enumerate(weights.tensors)}
+        self.given = {
+            name: tensor.data_ptr()
+            for name, tensor in zip(sizes.weight_names, weights.tensors, strict=True)
+        }
         self.given["x"] = x.data_ptr()
-        self.given |= {f"stream{i}": stream.data_ptr() for i, stream in enumerate(padded)}
+        for i, stream in enumerate(padded):
+            self.given[f"stream{i}"] = stream.data_ptr()
         # A tensor may get other memory before the backward pass; these addresses are of this one.
         self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *padded)]
 
@@ -196,24 +230,47 @@ class Call:
             return self.x.new_empty(batch, time, columns)
         return self.x.new_empty(time, batch, columns).transpose(0, 1)
 
-    def run(self, task: Task, given: Mapping[str, int]) -> None:
-        """Run the time loop, or what belongs to it, on the addresses of this call."""
+    def run(self, work: Work, given: dict[str, int]) -> None:
+        """Run what a pass does on the addresses of this call."""
         starts, stops = _bounds(self)
-        meeting = (ctypes.c_int64 * 1)()
-        more = {
-            "starts": starts.data_ptr(),
-            "stops": stops.data_ptr(),
-            "meeting": ctypes.addressof(meeting),
-        }
-        task.run({**given, **more})
+        given["starts"], given["stops"] = starts.data_ptr(), stops.data_ptr()
+        work.run(given)
 
 
-def ends(name: str, tensors: Sequence[Tensor]) -> dict[str, int]:
+@lru_cache(maxsize=SIZES)
+def _sizes(
+    program: Program, bits: int, x: tuple[int, ...], x_strides: tuple[int, ...], hidden: int,
+    weights: Names, strides: tuple[tuple[int, ...], ...], streams: tuple[tuple[int, ...], ...],
+    training: bool, reverse: bool, threads: int,
+) -> Sizes:  # fmt: skip
+    batch, time, depth = x
+    return Sizes(
+        program=program,
+        batch=batch,
+        time=time,
+        depth=depth,
+        hidden=hidden,
+        bits=bits,
+        x=(x_strides[0], x_strides[1]),
+        weights=weights,
+        strides=strides,
+        streams=tuple([(row, step) for row, step, _ in streams]),
+        training=training,
+        reverse=reverse,
+        threads=threads,
+    )
+
+
+def ends(names: Sequence[tuple[str, str]], tensors: Sequence[Tensor]) -> dict[str, int]:
     """The addresses and row strides of the states at one end of time."""
     given = {}
-    for i, tensor in enumerate(tensors):
-        given[f"{name}{i}"], given[f"{name}{i} row"] = tensor.data_ptr(), tensor.stride(0)
+    for (base, row), tensor in zip(names, tensors, strict=True):
+        given[base], given[row] = tensor.data_ptr(), tensor.stride(0)
     return given
+
+
+def _ends(program: Program, name: str) -> list[tuple[str, str]]:
+    return [(f"{name}{i}", f"{name}{i} row") for i in range(len(program.states))]
 
 
 def side_by_side(tensor: Tensor) -> Tensor:
@@ -250,12 +307,9 @@ class Fields:
             "team": sizes.team, "rows": sizes.batch, "steps": sizes.time, "chunk": sizes.time,
             "size": sizes.hidden, "width": sizes.width, "depth": sizes.depth,
         }  # fmt: skip
-        for name in ("starts", "stops", "meeting"):
-            self.values[name] = Given(name)
-        for i in range(len(sizes.program.states)):
-            for end in ("before", "after"):
-                self.values[f"{end}{i}.base"] = Given(f"{end}{i}")
-                self.values[f"{end}{i}.row"] = Given(f"{end}{i} row")
+        self.values |= {"starts": Given("starts"), "stops": Given("stops"), "meeting": MEETING}
+        for base, row in (*sizes.befores, *sizes.afters):
+            self.values[f"{base}.base"], self.values[f"{base}.row"] = Given(base), Given(row)
 
     def streams(self, sizes: Sizes) -> None:
         """Where the further inputs stand."""

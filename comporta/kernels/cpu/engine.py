@@ -11,7 +11,6 @@ import torch
 from comporta.kernels.cpu import loop, machine, product
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.layout import Step, backward_step, forward_step
-from comporta.kernels.cpu.machine import Code
 from comporta.kernels.cpu.table import Jobs
 from comporta.kernels.program import Program
 
@@ -23,20 +22,20 @@ class Products:
     """The matrix products of one number type; see `comporta.kernels.cpu.product`."""
 
     real: Real
-    codes: Mapping[str, Code]
+    functions: Mapping[str, int]
 
     def jobs(self, name: str) -> Jobs:
         """A collection of calls of one of them."""
-        return Jobs(self.codes[name])
+        return Jobs(self.functions[name])
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One compiled time loop and its layout."""
+    """One compiled time loop, by its address, and its layout."""
 
     step: Step
     fields: Sequence[str]
-    code: Code
+    function: int
 
 
 @cache
@@ -46,8 +45,7 @@ def products(bits: int) -> Products:
     names = product.JOBS
     symbols = [product.symbol(name, real) for name in (*names, product.GEMM)]
     addresses = machine.load(f"products {bits}", lambda: product.build(real), symbols)
-    codes = {name: Code.at(addresses[product.symbol(name, real)]) for name in names}
-    return Products(real, codes)
+    return Products(real, {name: addresses[product.symbol(name, real)] for name in names})
 
 
 @cache
@@ -68,4 +66,4 @@ def _kernel(kind: str, step: Step, program: Program, bits: int) -> Kernel:
     name = f"{kind}_{bits}"
     key = f"{name} {program!r}"
     address = machine.load(key, lambda: loop.build(name, step, real), [name])[name]
-    return Kernel(step, loop.field_names(step), Code.at(address))
+    return Kernel(step, loop.field_names(step), address)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from torch import Tensor
 
 from comporta.kernels.cpu import engine
-from comporta.kernels.cpu.call import Call, Fields, Sizes, ends
+from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.layout import kept_sections, steps_in_place
 from comporta.kernels.cpu.memory import Lease
 from comporta.kernels.cpu.product import PACK
-from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Table, Task
+from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Task
+from comporta.kernels.cpu.work import Work
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import Group, schedule
 
@@ -24,10 +25,9 @@ _CHUNK_BYTES = 192 << 10
 _CHUNK_ROWS = 256
 # Moving one number takes about as long as so many multiply-adds.
 MOVE = 32
-PLANS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What the runs of the same sizes have in common.
 
@@ -40,6 +40,7 @@ class Plan:
         output: the output, where it is written with padded rows.
         pack: copies the weights.
         loop: runs the steps.
+        work: both.
     """
 
     states: Buffer
@@ -50,6 +51,10 @@ class Plan:
     output: Buffer | None
     pack: Task
     loop: Task
+
+    @cached_property
+    def work(self) -> Work:
+        return Work([self.pack, self.loop])
 
 
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -67,11 +72,10 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     output = call.fresh(sizes.hidden)
     finals = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
     given = {
-        **call.given, **ends("before", call.state), **ends("after", finals),
+        **call.given, **ends(sizes.befores, call.state), **ends(sizes.afters, finals),
         "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
     }  # fmt: skip
-    made.pack.run(given)
-    call.run(made.loop, given)
+    call.run(made.work, given)
     if made.output is not None:
         output.copy_(view(made.output, scratch.numbers, output.shape))
     return output, finals
@@ -83,7 +87,7 @@ def view(buffer: Buffer, numbers: Tensor, shape: Sequence[int]) -> Tensor:
     return numbers.as_strided(tuple(shape), (buffer.row, buffer.step, 1), first)
 
 
-@lru_cache(maxsize=PLANS)
+@lru_cache(maxsize=SIZES)
 def plan(sizes: Sizes) -> Plan:
     """The plan of the forward pass."""
     program, time, width = sizes.program, sizes.time, sizes.width
@@ -124,7 +128,7 @@ def plan(sizes: Sizes) -> Plan:
         scratch=scratch.bytes // sizes.real.bytes,
         output=padded,
         pack=jobs.task(),
-        loop=Task(kernel.code, Table(fields.values[f] for f in kernel.fields), sizes.parts),
+        loop=Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts),
     )
 
 

@@ -362,6 +362,7 @@ def steps_in_place(program: Program) -> bool:
 
 
 @cache
+@cache
 def obstacle(program: Program) -> str | None:
     """Why the fused kernel cannot run a program, or None."""
     dimensions = dict(program.dimensions)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -121,24 +121,6 @@ def load(key: str, build: Callable[[], ir.Module], names: Sequence[str]) -> dict
         for name, address in addresses.items():
             llvm.add_symbol(name, address)
         return addresses
-
-
-class Code(NamedTuple):
-    """A compiled function of a table of numbers, a first and a last index.
-
-    Attributes:
-        address: where it is.
-        call: the function for Python, which releases the interpreter's lock.
-    """
-
-    address: int
-    call: Callable[..., None]
-
-    @classmethod
-    def at(cls, address: int) -> Code:
-        """The function at an address."""
-        size = ctypes.c_int64
-        return cls(address, ctypes.CFUNCTYPE(None, ctypes.POINTER(size), size, size)(address))
 
 
 def _engine() -> Any:

@@ -25,6 +25,7 @@ class Lease:
 
     Attributes:
         numbers: the buffer, flat; its content is arbitrary.
+        address: where it stands.
     """
 
     def __init__(self, count: int, dtype: torch.dtype) -> None:
@@ -35,15 +36,11 @@ class Lease:
             if found is not None:
                 _free_bytes -= found.nbytes
         self.numbers = torch.empty(count, dtype=dtype) if found is None else found
-
-    @property
-    def address(self) -> int:
-        """Where the buffer stands."""
-        return self.numbers.data_ptr()
+        self.address = self.numbers.data_ptr()
 
     def __del__(self) -> None:
         # Where there was not enough memory there is nothing to give back.
-        if hasattr(self, "numbers"):
+        if hasattr(self, "address"):
             with _lock:
                 _give_back(self.numbers)
 
@@ -53,15 +50,11 @@ class Held:
 
     Attributes:
         numbers: the buffer, flat.
+        address: where it stands.
     """
 
     def __init__(self, numbers: Tensor) -> None:
-        self.numbers = numbers
-
-    @property
-    def address(self) -> int:
-        """Where the buffer stands."""
-        return self.numbers.data_ptr()
+        self.numbers, self.address = numbers, numbers.data_ptr()
 
 
 def _give_back(flat: Tensor) -> None:

@@ -22,7 +22,7 @@ GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", 
 GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
-    GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, I64, I64, I64, I64],
+    GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, *[I64] * 6],
     GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64],
     PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64, I64],
     SUM: [POINTER, I64, I64, POINTER, I64],
@@ -154,44 +154,88 @@ def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
 
 
 def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
-    """C = the sum over o of A[o]^T B[o]: columns of A become rows of C.
+    """The sum over o of A[o]^T B[o], cut into matrices: columns of A become rows of these.
 
-    gemm_sum(A, a_k, a_outer, B, b_k, b_outer, columns, C, c_row, rows, depth, outer): C has
-    `rows` rows, padded to whole tiles, and `columns` columns, padded to whole vectors.
+    gemm_sum(A, a_k, a_outer, B, b_k, b_outer, columns, targets, section, size, first, last, depth,
+    outer): every `section` columns of A are a matrix of `size` rows and `columns` columns, dense at
+    the address that `targets` has for it. Those of the columns from `first` to `last` are computed.
     """
     e = Emitter(module, GEMM_SUM, real, _JOBS[GEMM_SUM], internal=True)
-    a, a_k, a_outer, b, b_k, b_outer, columns, c, c_row, rows, depth, outer = e.arguments
+    (a, a_k, a_outer, b, b_k, b_outer, columns, targets, section, size, first_row, last_row, depth,
+     outer) = e.arguments  # fmt: skip
     zero, one = e.number(0), e.number(1)
     tallest, lanes = rows_at_once(real), real.lanes
     # Both sides are copied, a block at a time: they are read often, and in strides that the
     # caches dislike.
     left, panel = e.reserve(_SUM_BLOCK * _SUM_ROWS), e.reserve(_SUM_BLOCK * 3 * lanes)
+    edge = e.reserve(tallest * 3 * lanes)
     cuts = widths(e, e.div(e.add(columns, lanes - 1), lanes))
     with (
         e.loop(zero, outer) as o,
         e.loop(zero, depth, _SUM_BLOCK) as k,
-        e.loop(zero, rows, _SUM_ROWS) as i,
+        e.loop(first_row, last_row, _SUM_ROWS) as i,
     ):
-        first = e.builder.and_(e.equal(o, 0), e.equal(k, 0))
-        accumulate = e.builder.select(first, zero, one)
+        begins = e.builder.and_(e.equal(o, 0), e.equal(k, 0))
+        accumulate = e.builder.select(begins, zero, one)
         count = e.smaller(e.number(_SUM_BLOCK), e.sub(depth, k))
-        height = e.smaller(e.number(_SUM_ROWS), e.sub(rows, i))
+        height = e.smaller(e.number(_SUM_ROWS), e.sub(last_row, i))
         _copy_tiles(e, e.at(a, e.mul(o, a_outer), e.mul(k, a_k), i), a_k, left, height, count)
         source = e.at(b, e.mul(o, b_outer), e.mul(k, b_k))
-        target = e.at(c, e.mul(i, c_row))
         for width, first_vector, panels_of_width in cuts:
             start = e.mul(first_vector, lanes)
             stop = e.add(start, e.mul(panels_of_width, width * lanes))
+            function = tile_function(module, real, Tile(tallest, width, turned=True))
             with e.loop(start, stop, width * lanes) as column:
-                _copy_panel(e, e.at(source, column), b_k, panel, e.sub(columns, column),
-                            width, count)  # fmt: skip
+                there = e.sub(columns, column)
+                _copy_panel(e, e.at(source, column), b_k, panel, there, width, count)
                 with e.loop(zero, height, tallest) as m:
-                    e.builder.call(tile_function(module, real, Tile(tallest, width, turned=True)), [
-                        e.at(left, e.mul(m, count)), e.number(tallest), panel, zero,
-                        e.at(target, e.mul(m, c_row), column), c_row, count, accumulate, panel,
-                    ])  # fmt: skip
+                    row = e.add(i, m)
+                    matrix = e.div(row, section)
+                    inside = e.sub(row, e.mul(matrix, section))
+                    target = e.builder.load(
+                        e.builder.gep(targets, [matrix], source_etype=I64), typ=POINTER
+                    )
+                    target = e.at(target, e.mul(inside, columns), column)
+                    rows = e.sub(size, inside)
+
+                    def tile(
+                        to: Value, row: Value, m: Value = m, function: Value = function
+                    ) -> None:
+                        e.builder.call(function, [
+                            e.at(left, e.mul(m, count)), e.number(tallest), panel, zero,
+                            to, row, count, accumulate, panel,
+                        ])  # fmt: skip
+
+                    is_whole = e.builder.and_(
+                        e.builder.not_(e.less(rows, tallest)),
+                        e.builder.not_(e.less(there, width * lanes)),
+                    )
+                    with e.builder.if_else(is_whole) as (whole, partly):
+                        with whole:
+                            tile(target, columns)
+                        with partly:
+                            part = target, columns, e.smaller(rows, e.number(tallest)), there
+                            _copy_part(e, part, edge, width, to_edge=True)
+                            tile(edge, e.number(width * lanes))
+                            _copy_part(e, part, edge, width, to_edge=False)
     e.finish()
     return e.function
+
+
+def _copy_part(e: Emitter, part: tuple[Value, Value, Value, Value], edge: Value, width: int, *,
+               to_edge: bool) -> None:  # fmt: skip
+    """Copy a part of a matrix (first number, row stride, rows, columns) to or from a whole tile."""
+    target, row, rows, columns = part
+    lanes = e.real.lanes
+    with e.loop(e.number(0), rows) as m:
+        for v in range(width):
+            inside = e.at(edge, e.mul(m, width * lanes), v * lanes)
+            outside = e.at(target, e.mul(row, m), v * lanes)
+            count = e.sub(columns, v * lanes)
+            if to_edge:
+                e.store(e.load_some(outside, count), inside)
+            else:
+                e.store_some(e.load(inside), outside, count)
 
 
 def _copy_tiles(e: Emitter, a: Value, a_k: Value, to: Value, rows: Value, count: Value) -> None:

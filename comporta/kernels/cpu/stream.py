@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from comporta.kernels.cpu import threads
 from comporta.kernels.cpu.call import Call, ends
 from comporta.kernels.cpu.forward import plan, view
-from comporta.kernels.cpu.table import Task
+from comporta.kernels.cpu.work import Work
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
@@ -52,30 +49,21 @@ class Stream:
         stays, scratch = self._memory
         output = x.new_empty(rows, 1, hidden)
         self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
-        self._meeting = (ctypes.c_int64 * 1)()
+        sizes = self._call.sizes
         given = {
-            **self._call.given, **ends("before", self.state), **ends("after", self.state),
+            **self._call.given, **ends(sizes.befores, self.state), **ends(sizes.afters, self.state),
             "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
             "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(),
-            "meeting": ctypes.addressof(self._meeting),
         }  # fmt: skip
-        made.pack.run(given)
+        Work([made.pack]).run(given)
         if made.output is not None:
             output = view(made.output, scratch, output.shape)
         self.output = output.squeeze(1)
-        self._table = made.loop.table.fill(given)
-        (self._input,) = made.loop.table.places("x")
+        loop = Work([made.loop]).bind(given)
+        self._run, self._numbers, self._input = loop.run, loop.numbers, loop.slot("x")
         # Where rows are padded, the kernel has to write to memory of its own.
-        self._target = None if made.output else made.loop.table.places("output")[0]
+        self._target = None if made.output else loop.slot("output")
         self._own = output.data_ptr()
-        self._run: Callable[[], None] = partial(self._run_together, made.loop)
-        if len(made.loop.parts) == 1:
-            # Nearest to the machine: nothing of Python is between here and the kernel.
-            self._run = partial(made.loop.code.call, self._table, *made.loop.parts[0])
-
-    def _run_together(self, task: Task) -> None:
-        self._meeting[0] = 0
-        threads.run(task.code, self._table, task.parts)
 
     def step(self, x: Tensor) -> Tensor:
         """Run one step.
@@ -86,10 +74,10 @@ class Stream:
         Returns:
             The output of this step (B, H), in memory that the next one writes over.
         """
-        table = self._table
-        table[self._input] = x.data_ptr()
+        numbers = self._numbers
+        numbers[self._input] = x.data_ptr()
         if self._target is not None:
-            table[self._target] = self._own
+            numbers[self._target] = self._own
         self._run()
         return self.output
 
@@ -98,7 +86,7 @@ class Stream:
         if self._target is None:
             return self.step(x).clone()
         output = torch.empty_like(self.output)
-        table = self._table
-        table[self._input], table[self._target] = x.data_ptr(), output.data_ptr()
+        numbers = self._numbers
+        numbers[self._input], numbers[self._target] = x.data_ptr(), output.data_ptr()
         self._run()
         return output

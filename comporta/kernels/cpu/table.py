@@ -1,23 +1,20 @@
 """Tables of 64-bit numbers, which compiled functions read, and memory laid out in advance.
 
 Of all numbers of a layer's run only a few differ from call to call: addresses, mostly. A table is
-laid out once for all calls of the same sizes, and filled for each.
+laid out once for all calls of the same sizes; see `work` for how it is filled.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from comporta.kernels.cpu import threads
-from comporta.kernels.cpu.machine import Code
 from comporta.kernels.cpu.threads import Part
 
-_SIZE = ctypes.c_int64
 # Buffers begin where a line of the cache does.
 LINE_BYTES = 64
 
@@ -33,56 +30,32 @@ class Given(NamedTuple):
         return Given(self.name, self.plus + count)
 
 
-Entry = int | Given
+class Listed(NamedTuple):
+    """The address of a list of numbers."""
+
+    numbers: tuple[int | Given, ...]
 
 
-class Table:
-    """A table in which some numbers are still to be given.
-
-    >>> list(Table([7, Given("x", 8)]).fill({"x": 100}))
-    [7, 108]
-    """
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        entries = list(entries)
-        self._kind: Any = _SIZE * len(entries)
-        self._fixed = self._kind(*[0 if isinstance(e, Given) else e for e in entries])
-        self._given = [(i, *e) for i, e in enumerate(entries) if isinstance(e, Given)]
-
-    def places(self, name: str) -> list[int]:
-        """Where that given number stands as it is.
-
-        >>> Table([7, Given("x"), Given("x", 8)]).places("x")
-        [1]
-        """
-        return [i for i, given, plus in self._given if given == name and not plus]
-
-    def fill(self, given: Mapping[str, int]) -> Any:
-        """The numbers of one call, as an array of C."""
-        numbers = self._kind.from_buffer_copy(self._fixed)
-        for i, name, plus in self._given:
-            numbers[i] = given[name] + plus
-        return numbers
+Entry = int | Given | Listed
 
 
 class Task(NamedTuple):
-    """A compiled function, its table, and what each thread runs of it."""
+    """A compiled function, the table it reads, and what each thread runs of it.
 
-    code: Code
-    table: Table
+    Attributes:
+        function: its address; it takes the address of its table, a first and a last index.
+    """
+
+    function: int
+    entries: tuple[Entry, ...]
     parts: list[Part]
-
-    def run(self, given: Mapping[str, int]) -> None:
-        """Run it on the numbers of one call."""
-        if self.parts:
-            threads.run(self.code, self.table.fill(given), self.parts)
 
 
 class Jobs:
     """Calls of one compiled function, collected into a task."""
 
-    def __init__(self, code: Code) -> None:
-        self._code = code
+    def __init__(self, function: int) -> None:
+        self._function = function
         self._jobs: list[tuple[int, tuple[Entry, ...]]] = []
 
     def add(self, *entries: Entry, work: int) -> None:
@@ -103,8 +76,8 @@ class Jobs:
         for share in shares:
             parts.append((first, first + len(share)))
             first += len(share)
-        table = Table(entry for share in shares for job in share for entry in job)
-        return Task(self._code, table, parts if first else [])
+        entries = tuple([entry for share in shares for job in share for entry in job])
+        return Task(self._function, entries, parts if first else [])
 
 
 class Buffer(NamedTuple):

@@ -6,21 +6,25 @@ elsewhere.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
 from comporta.kernels.cpu import openmp
-from comporta.kernels.cpu.machine import Code
 
 # Below this many multiply-adds waking a second thread costs more than it saves.
 WORTH_A_THREAD = 2_000_000
 Part = tuple[int, int]
+# What the data of a region holds before the bounds of its parts: a function, its table, the number
+# of parts, and the two functions of `openmp.queries`.
+HEAD = 5
 
 
 def split(count: int, unit: int, work: int) -> list[Part]:
@@ -42,24 +46,47 @@ def split(count: int, unit: int, work: int) -> list[Part]:
     return [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
 
 
-def run(code: Code, table: Any, parts: list[Part]) -> None:
-    """Call code(table, first, last) for every part, each in a thread of its own."""
-    if len(parts) > 1 and openmp.offers(len(parts)):
-        openmp.run(code.address, table, parts)
-    elif parts:
-        _run_with_helpers(code.call, table, parts)
+def fork(parts: int) -> int:
+    """The address of the function that runs a region on so many threads; 0 where one is enough."""
+    if parts < 2:
+        return 0
+    return openmp.fork() if openmp.offers(parts) else _helpers_fork()
 
 
-def _run_with_helpers(function: Callable[..., None], table: Any, parts: list[Part]) -> None:
+@cache
+def _helpers_fork() -> int:
+    return ctypes.cast(_on_helpers(), ctypes.c_void_p).value or 0
+
+
+@cache
+def _on_helpers() -> Any:
+    """`_fork_on_helpers` as compiled code calls it."""
+    kinds = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return ctypes.CFUNCTYPE(None, *kinds)(_fork_on_helpers)
+
+
+def _fork_on_helpers(_region: int, data: int, count: int, _flags: int) -> None:
+    """Run the function of a region's data for every part, each in a thread of its own."""
+    numbers = (ctypes.c_int64 * (HEAD + 2 * count)).from_address(data)
+    function, table = _function(numbers[0]), numbers[1]
+    bounds = numbers[HEAD:]
+    parts = list(zip(bounds[::2], bounds[1::2], strict=True))
     done: SimpleQueue[None] = SimpleQueue()
-    for part, worker in zip(parts[1:], _workers(len(parts) - 1), strict=True):
+    for part, worker in zip(parts[1:], _workers(count - 1), strict=True):
         worker.put((function, table, part, done))
     function(table, *parts[0])
     for _ in parts[1:]:
         done.get()
 
 
-_Task = tuple[Callable[..., None], Any, Part, "SimpleQueue[None]"]
+@cache
+def _function(address: int) -> Callable[..., None]:
+    """A compiled function for Python, which releases the interpreter's lock."""
+    size = ctypes.c_int64
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, size, size)(address)
+
+
+_Task = tuple[Callable[..., None], int, Part, "SimpleQueue[None]"]
 _local = threading.local()
 
 

@@ -1,0 +1,208 @@
+"""Work: compiled functions run one after another, in one call from Python.
+
+What Python does besides calling would take longer than a short sequence does in the kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from llvmlite import ir
+
+from comporta.kernels.cpu import machine, openmp, threads
+from comporta.kernels.cpu.emit import I32, I64, POINTER, VOID, Emitter, Value
+from comporta.kernels.cpu.loop import ARGUMENTS
+from comporta.kernels.cpu.table import Entry, Given, Listed, Task
+
+_SIZE = ctypes.c_int64
+_WORK, _REGION = "comporta_work", "comporta_region"
+# What the code of a piece of work holds before its relocations and tasks.
+_HEAD = ("relocations", "tasks", "region")
+_RELOCATION = ("place", "slot", "plus")
+_TASK = ("function", "table", "region", "parts", "first", "last")
+# The memory of a call; where it begins, a team counts who has come to its meetings.
+ROOM = "room"
+MEETING = Given(ROOM)
+
+
+class Work:
+    """Tasks in their order, and the numbers that a call gives them by name.
+
+    Args:
+        tasks: those without parts are left out.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        tasks = [task for task in tasks if task.parts]
+        self._layout = _Layout(tasks)
+        self._most = max((len(task.parts) for task in tasks), default=0)
+        self._names = self._layout.names[1:]
+        self._template = (_SIZE * len(self._layout.numbers))(*self._layout.numbers)
+        self._room: Any = type(self._template)
+        self._numbers: Any = _SIZE * len(self._layout.names)
+        code = self._layout.code()
+        self._code = (_SIZE * len(code))(*code)
+
+    @property
+    def parts(self) -> list[int]:
+        """Into how many parts each task is cut."""
+        return [len(task.parts) for task in self._layout.tasks]
+
+    def run(self, given: Mapping[str, int]) -> None:
+        """Run it on the numbers of one call."""
+        room = self._room.from_buffer_copy(self._template)
+        address = ctypes.addressof(room)
+        numbers = self._numbers(address, *[given[name] for name in self._names])
+        _driver()(self._code, numbers, address, threads.fork(self._most))
+
+    def bind(self, given: Mapping[str, int]) -> Bound:
+        """The work with the numbers of a call that is made again and again."""
+        return Bound(self, given)
+
+
+class Bound:
+    """Work and its numbers.
+
+    Attributes:
+        numbers: what each run gives, in the order of `slot`.
+        run: runs it.
+    """
+
+    def __init__(self, work: Work, given: Mapping[str, int]) -> None:
+        self._work = work
+        room = work._room.from_buffer_copy(work._template)
+        numbers = [given[name] for name in work._names]
+        self.numbers = work._numbers(ctypes.addressof(room), *numbers)
+        # Whoever keeps `run` keeps the room.
+        together = partial(_driver(), work._code, self.numbers, room)
+        self.run: Callable[[], object] = lambda: together(threads.fork(work._most))
+        if work._most <= 1:
+            # Nearest to the machine: nothing of Python is between here and the kernel.
+            self.run = partial(together, 0)
+
+    def slot(self, name: str) -> int:
+        """Where that number stands among those given."""
+        return 1 + self._work._names.index(name)
+
+
+class _Layout:
+    """The numbers of all tables one behind the other, and where given ones go.
+
+    Attributes:
+        numbers: with 0 for those that are given.
+        names: of the numbers given, the room first.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self.numbers: list[int] = [0]
+        self.names: list[str] = [ROOM]
+        self._relocations: list[int] = []
+        self._lines: list[int] = []
+        for task in tasks:
+            table = self._place(task.entries)
+            bounds = [bound for part in task.parts for bound in part]
+            head = (task.function, Given(ROOM, table * ctypes.sizeof(_SIZE)), len(task.parts))
+            region = self._place((*head, *openmp.queries(), *bounds))
+            self._lines += [task.function, table, region, len(task.parts), *task.parts[0]]
+
+    def code(self) -> list[int]:
+        """What the compiled driver reads."""
+        relocations = len(self._relocations) // len(_RELOCATION)
+        return [relocations, len(self.tasks), _compiled()[_REGION], *self._relocations,
+                *self._lines]  # fmt: skip
+
+    def _place(self, entries: Sequence[Entry]) -> int:
+        """Lay out a table; returns its place."""
+        lists = {
+            entry: self._place(entry.numbers) for entry in entries if isinstance(entry, Listed)
+        }
+        start = len(self.numbers)
+        for place, entry in enumerate(entries, start):
+            if isinstance(entry, Listed):
+                entry = Given(ROOM, lists[entry] * ctypes.sizeof(_SIZE))
+            if isinstance(entry, Given):
+                if entry.name not in self.names:
+                    self.names.append(entry.name)
+                self._relocations += [place, self.names.index(entry.name), entry.plus]
+                entry = 0
+            self.numbers.append(entry)
+        return start
+
+
+@cache
+def _driver() -> Any:
+    """The compiled function that runs a piece of work, without the interpreter's lock."""
+    kinds: list[Any] = [ctypes.POINTER(_SIZE)] * 2 + [ctypes.c_void_p] * 2
+    return ctypes.CFUNCTYPE(None, *kinds)(_compiled()[_WORK])
+
+
+@cache
+def _compiled() -> dict[str, int]:
+    return machine.load("work", _build, [_WORK, _REGION])
+
+
+def _build() -> ir.Module:
+    module = ir.Module("work")
+    _work(module)
+    _region(module)
+    return module
+
+
+def _read(e: Emitter, table: Value, place: Value, kind: Any = I64) -> Value:
+    """The number at a place of a table."""
+    return e.builder.load(_in(e, table, place), typ=kind)
+
+
+def _in(e: Emitter, table: Value, place: Value) -> Value:
+    return e.builder.gep(table, [place], source_etype=I64)
+
+
+def _work(module: ir.Module) -> None:
+    """work(code, given, room, fork): fill the tables in the room, and run the tasks."""
+    e = Emitter(module, _WORK, machine.real(32), [POINTER] * 4)
+    code, given, room, fork = e.arguments
+    counts = [_read(e, code, e.number(i)) for i in range(2)]
+    region = _read(e, code, e.number(2), POINTER)
+    e.builder.store(e.number(0), room)
+    with e.loop(e.number(0), counts[0]) as i:
+        line = e.add(e.mul(i, len(_RELOCATION)), len(_HEAD))
+        place, slot, plus = (_read(e, code, e.add(line, k)) for k in range(len(_RELOCATION)))
+        e.builder.store(e.add(_read(e, given, slot), plus), _in(e, room, place))
+    tasks = e.add(e.mul(counts[0], len(_RELOCATION)), len(_HEAD))
+    with e.loop(e.number(0), counts[1]) as i:
+        line = e.add(tasks, e.mul(i, len(_TASK)))
+        function = _read(e, code, line, POINTER)
+        table, data, parts, first, last = (
+            _read(e, code, e.add(line, k)) for k in range(1, len(_TASK))
+        )
+        with e.builder.if_else(e.equal(parts, 1)) as (alone, shared):
+            with alone:
+                kind = ir.FunctionType(VOID, ARGUMENTS)
+                e.call_at(function, kind, [_in(e, room, table), first, last])
+            with shared:
+                kind = ir.FunctionType(VOID, [POINTER, POINTER, I32, I32])
+                count = e.builder.trunc(parts, I32)
+                e.call_at(fork, kind, [region, _in(e, room, data), count, ir.Constant(I32, 0)])
+    e.finish()
+
+
+def _region(module: ir.Module) -> None:
+    """region(data): thread i of n calls the function for the parts i, i + n, i + 2 n, ..."""
+    e = Emitter(module, _REGION, machine.real(32), [POINTER])
+    (data,) = e.arguments
+    function, table = (_read(e, data, e.number(i), POINTER) for i in range(2))
+    parts = _read(e, data, e.number(2))
+    query = ir.FunctionType(I32, [])
+    mine, count = (
+        e.builder.sext(e.call_at(_read(e, data, e.number(i), POINTER), query, []), I64)
+        for i in (3, 4)
+    )
+    with e.loop(mine, parts, count) as part:
+        place = e.add(e.mul(part, 2), threads.HEAD)
+        bounds = [_read(e, data, place), _read(e, data, e.add(place, 1))]
+        e.call_at(function, ir.FunctionType(VOID, ARGUMENTS), [table, *bounds])
+    e.finish()
