@@ -123,7 +123,8 @@ def run(
         )
     known = Weights.of(weights)
     check(program, x, state, known, lengths)
-    check_streams(program, x, state, streams)
+    if streams or program.streams:
+        check_streams(program, x, state, streams)
     if program.turned:
         known = known.turned([name for name, _ in program.turned])
     chosen, obstacle = _choose(program, (x, *state, *known.tensors))

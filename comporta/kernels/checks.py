@@ -86,8 +86,6 @@ def check_streams(
             f"the cell has {len(program.streams)} streams ({', '.join(program.streams)}); "
             f"{len(streams)} were given"
         )
-    if not streams:
-        return
     shape = (*x.shape[:2], state[0].shape[1])
     for name, stream in zip(program.streams, streams, strict=True):
         if stream.shape != shape or stream.dtype != x.dtype or stream.requires_grad:

@@ -45,9 +45,9 @@ class Statement:
         return tuple(arg for arg in args if isinstance(arg, str))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
-    """One step of a cell.
+    """One step of a cell; there is one object for it in a process, wherever it comes from.
 
     Attributes:
         statements: in an order in which every value is computed before it is read.
@@ -70,13 +70,9 @@ class Program:
     dimensions: tuple[tuple[str, str], ...]
     source: str = field(default="", compare=False, repr=False)
 
-    def __hash__(self) -> int:
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        # Every call of a layer looks its kernels up by the program.
-        return hash((self.statements, self.states, self.streams, self.output))
+    def __reduce__(self) -> tuple[Callable[[str], Program], tuple[str]]:
+        # Every call of a layer looks its kernels up by the program: copies would have their own.
+        return from_source, (self.source,)
 
     @cached_property
     def parameter_shapes(self) -> frozenset[tuple[str, ...]]:

@@ -58,7 +58,7 @@ class PackedLayer(nn.Module):
         self.proj_size = 0
         self.program: Program = compile_cell(cells.get(weights.CELLS[mode]), bias=bias)
         self._names = weights.names(mode, bias)
-        self._regularizers = Regularizers(dropout=self.dropout)
+        self._calls = self._in_calls()
         self._parameters_of = [
             [f"{kind}_l{suffix}" for kind in weights.packed_names(bias)]
             for suffix in stack.names(num_layers, bidirectional)
@@ -128,6 +128,11 @@ class PackedLayer(nn.Module):
     def _weights(self) -> list[Weights]:
         return [Weights(packed, self._names) for packed in self._packed()]
 
+    def _in_calls(self) -> list[InCall]:
+        """What is drawn in evaluation, and in training."""
+        chosen = Regularizers(dropout=self.dropout)
+        return [InCall(chosen, self.program, training) for training in (False, True)]
+
     def _like(self) -> Tensor:
         """A parameter, for its dtype and device."""
         return cast(Tensor, self.weight_ih_l0)
@@ -196,13 +201,15 @@ class PackedLayer(nn.Module):
     def _stack(
         self, rows: Tensor, states: Sequence[Tensor], lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if self._regularizers.dropout != self.dropout:
-            self._regularizers = Regularizers(dropout=self.dropout)
+        call = self._calls[self.training]
+        if call.chosen.dropout != self.dropout:
+            self._calls = self._in_calls()
+            call = self._calls[self.training]
         output, after = stack.run(
             rows,
             list(zip(*(state.unbind(0) for state in states), strict=True)),
             self._weights(),
-            call=InCall(self._regularizers, self.program, self.training),
+            call=call,
             bidirectional=self.bidirectional,
             lengths=lengths,
         )

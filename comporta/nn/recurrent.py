@@ -146,6 +146,10 @@ class Recurrent(nn.Module):
         """What follows from the cell and would take long to derive in every call."""
         self.program: Program = compile_cell(self.cell, bias=self.bias)
         self._programs = self.regularizers.programs(self.cell, bias=self.bias)
+        self._calls = [
+            InCall(self.regularizers, self._programs[training, False], training)
+            for training in (False, True)
+        ]
         self._state = state_class(self.cell.states)
 
     def _add_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
@@ -220,7 +224,9 @@ class Recurrent(nn.Module):
 
     def in_call(self, begins: Tensor | None = None) -> InCall:
         """The step of every layer in one call, and what regularizes it."""
-        program = self._programs[self.training, begins is not None]
+        if begins is None:
+            return self._calls[self.training]
+        program = self._programs[self.training, True]
         return InCall(self.regularizers, program, self.training, begins)
 
     def step(
@@ -310,7 +316,7 @@ class Recurrent(nn.Module):
     def __getstate__(self) -> dict[str, object]:
         # The cell travels as its text and the program is compiled again where it arrives, so that
         # a pickled layer depends on nothing but the equations.
-        derived = dict.fromkeys(("program", "_programs", "_state"))
+        derived = dict.fromkeys(("program", "_programs", "_calls", "_state"))
         return {**self.__dict__, **derived, "cell": self.cell.to_json()}
 
     def __setstate__(self, state: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Regularizers:
 
 @dataclass(frozen=True)
 class InCall:
-    """The regularizers in one call.
+    """The regularizers in one call, or in all that begin no sequence inside a row.
 
     Attributes:
         chosen: the regularizers.
@@ -83,6 +84,11 @@ class InCall:
     program: Program
     training: bool
     begins: Tensor | None = None
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing is drawn, and the program has no streams."""
+        return not (self.training and self.chosen.active) and not self.program.streams
 
     def enter(self, layer: int, x: Tensor) -> Tensor:
         """The input (B, T, D) as layer `layer` reads it."""
@@ -110,8 +116,6 @@ class InCall:
             hidden: H.
             reverse: whether it runs from the last step to the first.
         """
-        if not self.program.streams:
-            return []
         batch, time, _ = x.shape
         return [
             self._stream(name, x, hidden, reverse).expand(batch, time, hidden)

@@ -93,18 +93,18 @@ def _run(
     directions = 2 if bidirectional else 1
     for first in range(0, len(weights), directions):
         layer = first // directions
-        read = call.enter(layer, x)
+        read = x if call.is_plain else call.enter(layer, x)
         outputs = []
         for place in range(first, first + directions):
+            given, reverse = weights[place], place > first
+            streams: Sequence[Tensor] = ()
+            if not call.is_plain:
+                given = call.weights(given)
+                streams = call.streams(read, states[place][0].shape[1], reverse=reverse)
             output, final = kernels.run(
-                call.program,
-                read,
-                states[place],
-                call.weights(weights[place]),
-                streams=call.streams(read, states[place][0].shape[1], reverse=place > first),
-                lengths=lengths,
-                reverse=place > first,
-            )
+                call.program, read, states[place], given,
+                streams=streams, lengths=lengths, reverse=reverse,
+            )  # fmt: skip
             outputs.append(output)
             after.append(final)
         y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]

@@ -51,11 +51,11 @@ def computes_in(dtype: torch.dtype) -> bool:
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, x first, or None."""
     x = tensors[0]
-    if {tensor.is_cpu for tensor in tensors} != {True}:
+    kinds = {(tensor.is_cpu, tensor.dtype) for tensor in tensors}
+    if not all(is_here for is_here, _ in kinds):
         return f"the tensors are on {x.device}, not on the CPU"
-    dtypes = {tensor.dtype for tensor in tensors}
-    if len(dtypes) > 1 or not computes_in(x.dtype):
-        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    if len(kinds) > 1 or not computes_in(x.dtype):
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for _, dtype in kinds))
         return f"it computes in float32 or float64, and these tensors are {found}"
     if torch._C._are_functorch_transforms_active():
         return "it runs inside a torch.func transform"
