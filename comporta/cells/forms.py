@@ -7,9 +7,14 @@ comes in as a stream (see `Cell`), drawn by the layer.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from functools import cache
 
 from comporta.cells.cell import Cell
+from comporta.errors import CellError
+
+# How the name of a matrix begins that projects an output.
+_PROJECTION = "Proj_"
 
 
 @cache
@@ -116,11 +121,57 @@ def resettable(cell: Cell) -> Cell:
     return _like(cell, f"{cell.name}-reset", _Begin(cell).lines, streams=["begins"])
 
 
+@cache
+def projected(cell: Cell) -> Cell:
+    """The cell whose products, and whoever reads its output, see a projection of its output.
+
+        h = ...   becomes   h_full = ...   and after it   h = Proj_h @ h_full
+
+    U @ h reads the projection, every other h is `h_full`. Of an output that is not a state the
+    projection is the output alone.
+
+    Source: Sak, Senior, Beaufays 2014, arXiv:1402.1128 (LSTMP), for any cell.
+
+    Args:
+        cell: any cell.
+
+    Returns:
+        The cell `NAME-projection`, with the matrix `Proj_h`.
+
+    Raises:
+        CellError: the cell has one of these names already.
+
+    >>> from comporta.cells import get
+    >>> print(projected(get("lightru")))
+    n = tanh(W_n @ x + b_n)
+    f = sigmoid(W_f @ x + b_f + U_f @ h)
+    h_full = (1 - f) * h_full + f * n
+    h = Proj_h @ h_full
+    """
+    out = cell.output
+    added = {f"{_PROJECTION}{out}", f"{out}_full"}
+    if known := added & (cell.parameters.keys() | cell.dimensions.keys()):
+        raise CellError(
+            f"the cell {cell.name!r} has a {min(known)} already, a name that its projection needs; "
+            "give it another one"
+        )
+    source = f"{cell.source}; projection: Sak, Senior, Beaufays 2014, arXiv:1402.1128"
+    name = f"{cell.name}-projection"
+    if out not in cell.states:
+        line = f"{out}_narrow = {_PROJECTION}{out} @ {out}"
+        return _like(cell, name, [*cell.text.splitlines(), line], output=f"{out}_narrow",
+                     source=source)  # fmt: skip
+    rewrite = _Project(cell)
+    states = (*cell.states, f"{out}_full") if rewrite.keeps_full else cell.states
+    return _like(cell, name, rewrite.lines, states=states, source=source)
+
+
 def _like(
     cell: Cell,
     name: str,
     lines: list[str],
     *,
+    states: Sequence[str] | None = None,
     streams: list[str] | None = None,
     output: str | None = None,
     initial: str | None = None,
@@ -128,6 +179,7 @@ def _like(
 ) -> Cell:
     known = cell.to_json()
     known |= {"name": name, "text": "\n".join(lines), "output": output or cell.output}
+    known["state"] = " ".join(states or cell.states)
     known["streams"] = " ".join((*cell.streams, *(streams or ())))
     known["initial"] = known["initial"] if initial is None else initial
     known["source"] = known["source"] if source is None else source
@@ -240,6 +292,34 @@ class _Begin(_Rewrite):
     def previous(self, node: ast.Name) -> ast.expr:
         begins = ast.Compare(_name("begins"), [ast.Gt()], [ast.Constant(0)])
         return ast.Call(_name("where"), [begins, ast.Constant(0), node], [])
+
+
+class _Project(_Rewrite):
+    def __init__(self, cell: Cell) -> None:
+        self.full, self.keeps_full = f"{cell.output}_full", False
+        super().__init__(cell)
+        after = max(i for i, line in enumerate(self.lines) if line.startswith(f"{self.full} = "))
+        projection = f"{cell.output} = {_PROJECTION}{cell.output} @ {self.full}"
+        self.lines.insert(after + 1, projection)
+
+    def target(self, node: ast.Name) -> ast.Name:
+        return _name(self.full) if node.id == self.cell.output else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        if isinstance(node.op, ast.MatMult) and isinstance(node.right, ast.Name):
+            return node
+        inside = self.generic_visit(node)
+        assert isinstance(inside, ast.expr)
+        return inside
+
+    def new(self, node: ast.Name) -> ast.expr:
+        return _name(self.full) if node.id == self.cell.output else node
+
+    def previous(self, node: ast.Name) -> ast.expr:
+        if node.id != self.cell.output:
+            return node
+        self.keeps_full = True
+        return _name(self.full)
 
 
 def _name(name: str) -> ast.Name:

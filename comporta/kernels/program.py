@@ -95,7 +95,6 @@ def previous(state: str) -> str:
     return f"{state}.prev"
 
 
-@cache
 def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
     """The program of one step of a cell.
 
@@ -114,6 +113,11 @@ def compile_cell(cell: Cell, *, bias: bool = True) -> Program:
     h.3 mul z n
     h add h.2 h.3
     """
+    return _compile_cell(cell, bias)
+
+
+@cache
+def _compile_cell(cell: Cell, bias: bool) -> Program:
     dropped = frozenset() if bias else cell.biases
     builder = Builder()
     lowering = _Lowering(cell, builder, dropped)

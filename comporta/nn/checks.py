@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from comporta import cells
+from comporta.cells import Cell
 from comporta.errors import ConfigurationError, ShapeError
 
 
@@ -111,14 +113,16 @@ def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
 
 
 def check_state(
-    state: object, *, names: tuple[str, ...], batch: int, like: Tensor, hidden: int, what: str
+    state: object, *, sizes: Mapping[str, int], batch: int, like: Tensor, what: str
 ) -> Sequence[Tensor]:
-    """The states of one layer and direction, each (B, H).
+    """The states of one layer and direction, each (B, its size).
 
     Raises:
         ShapeError: they are not those of this cell, batch or hidden size.
     """
-    wanted = f"a tuple ({', '.join(names)}) of tensors ({batch}, {hidden})"
+    names = tuple(sizes)
+    widths = " and ".join(f"({batch}, {size})" for size in dict.fromkeys(sizes.values()))
+    wanted = f"a tuple ({', '.join(names)}) of tensors {widths}"
     if not isinstance(state, tuple | list):
         raise ShapeError(f"{what} must be {wanted}; it is a {type(state).__name__}")
     fields = getattr(state, "_fields", names)
@@ -128,9 +132,9 @@ def check_state(
     checked = []
     for name, value in zip(names, state, strict=True):
         tensor = check_tensor(value, what=f"{name} of {what}", like=like)
-        if tensor.shape != (batch, hidden):
+        if tensor.shape != (batch, sizes[name]):
             raise ShapeError(
-                f"{name} of {what} must have shape (B, H) = ({batch}, {hidden}); it has "
+                f"{name} of {what} must have shape (B, H) = ({batch}, {sizes[name]}); it has "
                 f"{tuple(tensor.shape)}"
             )
         checked.append(tensor)
@@ -151,3 +155,39 @@ def check_begins(begins: Tensor, *, batch: int, time: int, device: torch.device)
             f"begins must have shape (B, T) = {(batch, time)} on {device}; it has "
             f"{tuple(begins.shape)} on {begins.device}"
         )
+
+
+def cell_of(cell: str | Cell) -> Cell:
+    """The cell of a layer.
+
+    Raises:
+        ConfigurationError: there is none of that name, or it has streams of its own.
+    """
+    if not isinstance(cell, str | Cell):
+        raise ConfigurationError(
+            f"cell must be a name or a comporta.Cell; it is a {type(cell).__name__}"
+        )
+    found = cells.get(cell) if isinstance(cell, str) else cell
+    if found.streams:
+        raise ConfigurationError(
+            f"the cell {found.name!r} has the streams {', '.join(found.streams)}, which a layer "
+            "has no values for; run it with comporta.kernels.run"
+        )
+    return found
+
+
+def hidden_sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """H of each layer.
+
+    Raises:
+        ConfigurationError: the numbers of sizes and layers differ.
+    """
+    if not isinstance(hidden_size, Sequence):
+        check_size("num_layers", num_layers)
+        return (hidden_size,) * num_layers
+    if num_layers not in (1, len(hidden_size)) or not hidden_size:
+        raise ConfigurationError(
+            f"hidden_size has {len(hidden_size)} sizes and num_layers is {num_layers}; give one "
+            "size a layer, and leave num_layers out"
+        )
+    return tuple(hidden_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from comporta.errors import ShapeError
@@ -39,15 +41,18 @@ def explain(layer: Recurrent | RNN | GRU | LSTM, x: Tensor | None = None) -> str
             f"the input must have shape (B, T, D) with D = {layer.input_size}; it has "
             f"{tuple(x.shape)}"
         )
-    if isinstance(layer, Recurrent):
-        sizes = layer.hidden_sizes
-    else:
-        sizes = (layer.hidden_size,) * layer.num_layers
     reasons = []
-    for number, hidden in enumerate(sizes):
+    for number in range(layer.num_layers):
+        weights: Mapping[str, Tensor] = layer.weights(number)
+        if isinstance(layer, Recurrent):
+            hidden, (_, wide) = layer.hidden_sizes[number], layer.widths[number]
+            weights = layer.in_call().weights(weights)
+        else:
+            hidden = layer.hidden_size
+            wide = hidden * (2 if layer.bidirectional else 1)
         state = [x.new_zeros(x.shape[0], hidden) for _ in layer.program.states]
-        reasons.append(str(choose(layer.program, x, state, layer.weights(number))))
-        x = x.new_zeros(()).expand(*x.shape[:2], hidden * (2 if layer.bidirectional else 1))
+        reasons.append(str(choose(layer.program, x, state, weights)))
+        x = x.new_zeros(()).expand(*x.shape[:2], wide)
     if len(set(reasons)) == 1:
         return reasons[0]
     return "\n".join(f"layer {number}, {reason}" for number, reason in enumerate(reasons))

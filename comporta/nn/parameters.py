@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from comporta.errors import ConfigurationError
+from comporta.kernels import Program
+from comporta.nn.projection import Projection
 
 
 class Parameters(nn.Module):
@@ -42,3 +44,13 @@ class Parameters(nn.Module):
             self.register_parameter(
                 name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
             )
+
+
+def shapes_of(
+    program: Program, sizes: Mapping[str, int], projection: Projection | None
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of a layer."""
+    shapes = {name: tuple(sizes[letter] for letter in shape) for name, shape in program.parameters}
+    if projection is None:
+        return shapes
+    return {name: projection.shape(name, shape) for name, shape in shapes.items()}

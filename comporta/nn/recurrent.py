@@ -8,23 +8,24 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from comporta import cells
 from comporta.cells import Cell
-from comporta.cells.forms import normalized
+from comporta.cells.forms import normalized, projected
 from comporta.errors import ConfigurationError, ShapeError, nearest
 from comporta.kernels import Program, compile_cell
 from comporta.nn import stack
 from comporta.nn.checks import (
+    cell_of,
     check_begins,
     check_options,
-    check_size,
     check_state,
     check_tensor,
+    hidden_sizes,
 )
 from comporta.nn.connections import Connections, Highway, connect
 from comporta.nn.initialization import initialize
 from comporta.nn.lengths import check_lengths, clear_padding
-from comporta.nn.parameters import Parameters
+from comporta.nn.parameters import Parameters, shapes_of
+from comporta.nn.projection import Projection, check_projection
 from comporta.nn.regularizers import InCall, Regularizers, zoneout_of
 from comporta.nn.state import State, state_class
 
@@ -61,6 +62,9 @@ class Recurrent(nn.Module):
             nothing is drawn: the state is the mean of both, as in the paper.
         layer_norm: whether products, and a state that the output squashes, are normalized; see
             `comporta.cells.forms.normalized` (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
+        projection_size: P, where the output, and the state that products read, is a projection of
+            what the cell computes; see `comporta.cells.forms.projected` (Sak, Senior, Beaufays
+            2014, arXiv:1402.1128).
         connections: around each layer whose output is as wide as its input: "none"; "residual",
             y = x + f(x); "highway", y = t f(x) + (1 - t) x with a gate t that reads x.
         bias: whether the vectors that are only ever added are kept.
@@ -97,6 +101,7 @@ class Recurrent(nn.Module):
         weight_drop: float = 0.0,
         zoneout: float | Mapping[str, float] = 0.0,
         layer_norm: bool = False,
+        projection_size: int | None = None,
         connections: Connections = "none",
         bias: bool = True,
         initial_state: InitialState = "zeros",
@@ -104,7 +109,7 @@ class Recurrent(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = _sizes(hidden_size, num_layers)
+        sizes = hidden_sizes(hidden_size, num_layers)
         for size in set(sizes):
             check_options(
                 input_size=input_size,
@@ -118,8 +123,12 @@ class Recurrent(nn.Module):
             raise ConfigurationError(
                 f"unknown initial_state {initial_state!r}{nearest(initial_state, _INITIAL_STATES)}"
             )
-        cell = _cell(cell)
-        self.cell = normalized(cell) if layer_norm else cell
+        cell = cell_of(cell)
+        cell = normalized(cell) if layer_norm else cell
+        if projection_size is not None:
+            check_projection(projection_size, sizes)
+            cell = projected(cell)
+        self.cell = cell
         self.input_size = input_size
         self.hidden_sizes = sizes
         self.hidden_size = sizes[-1]
@@ -133,6 +142,7 @@ class Recurrent(nn.Module):
             zoneout=zoneout_of(zoneout, self.cell.states),
         )
         self.bias = bias
+        self.projection_size = projection_size
         self._remember()
         self.initial_state: InitialState = initial_state
         self.layers = nn.ModuleDict()
@@ -146,19 +156,18 @@ class Recurrent(nn.Module):
         """What follows from the cell and would take long to derive in every call."""
         self.program: Program = compile_cell(self.cell, bias=self.bias)
         self._programs = self.regularizers.programs(self.cell, bias=self.bias)
-        self._calls = [
-            InCall(self.regularizers, self._programs[training, False], training)
-            for training in (False, True)
-        ]
+        size = self.projection_size
+        self.projection = Projection.of(self.cell, self.program, size) if size else None
+        self._calls = [self._in_call(training, None) for training in (False, True)]
         self._state = state_class(self.cell.states)
 
     def _add_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         for place, name in enumerate(stack.names(self.num_layers, self.bidirectional)):
             into, size = self.widths[place // self._directions][0], self._size(place)
-            shapes = _shapes(self.program, {"D": into, "H": size})
+            shapes = shapes_of(self.program, {"D": into, "H": size}, self.projection)
             self.layers[name] = Parameters(shapes, device=device, dtype=dtype)
             if self.initial_state == "learned":
-                shapes = dict.fromkeys(self.cell.states, (size,))
+                shapes = {name: (n,) for name, n in self._state_sizes(place).items()}
                 self.initial[name] = Parameters(shapes, device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
@@ -175,7 +184,7 @@ class Recurrent(nn.Module):
     @property
     def widths(self) -> list[tuple[int, int]]:
         """The width of the input and of the output of each layer."""
-        outs = [size * self._directions for size in self.hidden_sizes]
+        outs = [(self.projection_size or size) * self._directions for size in self.hidden_sizes]
         return list(zip([self.input_size, *outs], outs, strict=False))
 
     def forward(
@@ -226,8 +235,11 @@ class Recurrent(nn.Module):
         """The step of every layer in one call, and what regularizes it."""
         if begins is None:
             return self._calls[self.training]
-        program = self._programs[self.training, True]
-        return InCall(self.regularizers, program, self.training, begins)
+        return self._in_call(self.training, begins)
+
+    def _in_call(self, training: bool, begins: Tensor | None) -> InCall:
+        program = self._programs[training, begins is not None]
+        return InCall(self.regularizers, program, training, begins, self.projection)
 
     def step(
         self, x_t: Tensor, state: Sequence[State] | None = None
@@ -267,8 +279,8 @@ class Recurrent(nn.Module):
             learned = [[getattr(m, name) for name in names] for m in self.initial.values()]
             return tuple([self._state(*[s.expand(batch, -1) for s in each]) for each in learned])
         noise = _NOISE if self.initial_state == "random" and self.training else 0.0
-        sizes = [(batch, self._size(place)) for place in range(len(self.layers))]
-        return tuple([self._state(*[_draw(like, size, noise) for _ in names]) for size in sizes])
+        sizes = [self._state_sizes(place).values() for place in range(len(self.layers))]
+        return tuple([self._state(*[_draw(like, (batch, n), noise) for n in ns]) for ns in sizes])
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
         """The parameters of one layer by the names of the equations.
@@ -299,6 +311,7 @@ class Recurrent(nn.Module):
             "num_layers": (self.num_layers if alike else 1, 1),
             "bidirectional": (self.bidirectional, False),
             **{name: (getattr(self.regularizers, name), 0.0) for name in sorted(active)},
+            "projection_size": (self.projection_size, None),
             "connections": (next(iter(kinds), "none"), "none"),
             "bias": (self.bias, True),
             "initial_state": (self.initial_state, "zeros"),
@@ -313,10 +326,16 @@ class Recurrent(nn.Module):
         """H of a layer and direction."""
         return self.hidden_sizes[place // self._directions]
 
+    def _state_sizes(self, place: int) -> dict[str, int]:
+        """The size of each state of a layer and direction."""
+        hidden, names = self._size(place), self.cell.states
+        sizes = [hidden] * len(names) if self.projection is None else self.projection.sizes(hidden)
+        return dict(zip(names, sizes, strict=True))
+
     def __getstate__(self) -> dict[str, object]:
         # The cell travels as its text and the program is compiled again where it arrives, so that
         # a pickled layer depends on nothing but the equations.
-        derived = dict.fromkeys(("program", "_programs", "_calls", "_state"))
+        derived = dict.fromkeys(("program", "projection", "_programs", "_calls", "_state"))
         return {**self.__dict__, **derived, "cell": self.cell.to_json()}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -358,45 +377,13 @@ class Recurrent(nn.Module):
         return [
             check_state(
                 values,
-                names=self.cell.states,
+                sizes=self._state_sizes(place),
                 batch=batch,
                 like=self._like(),
-                hidden=self._size(place),
                 what=f"the state of layer {name}",
             )
             for place, (name, values) in enumerate(zip(names, state, strict=True))
         ]
-
-
-def _shapes(program: Program, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(sizes[letter] for letter in shape) for name, shape in program.parameters}
-
-
-def _cell(cell: str | Cell) -> Cell:
-    if not isinstance(cell, str | Cell):
-        raise ConfigurationError(
-            f"cell must be a name or a comporta.Cell; it is a {type(cell).__name__}"
-        )
-    found = cells.get(cell) if isinstance(cell, str) else cell
-    if found.streams:
-        raise ConfigurationError(
-            f"the cell {found.name!r} has the streams {', '.join(found.streams)}, which a layer "
-            "has no values for; run it with comporta.kernels.run"
-        )
-    return found
-
-
-def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """H of each layer."""
-    if not isinstance(hidden_size, Sequence):
-        check_size("num_layers", num_layers)
-        return (hidden_size,) * num_layers
-    if num_layers not in (1, len(hidden_size)) or not hidden_size:
-        raise ConfigurationError(
-            f"hidden_size has {len(hidden_size)} sizes and num_layers is {num_layers}; give one "
-            "size a layer, and leave num_layers out"
-        )
-    return tuple(hidden_size)
 
 
 def _draw(like: Tensor, size: tuple[int, int], deviation: float) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from comporta.kernels import Program, compile_cell
 from comporta.nn.checks import check_probability
 from comporta.nn.dropout import locked
 from comporta.nn.initialization import recurrent_matrices
+from comporta.nn.projection import Projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +78,20 @@ class InCall:
         program: the step they make of the cell.
         training: whether the layers are in training.
         begins: where a row begins anew (B, T), bool; None for nowhere.
+        projection: what is narrower than the cell.
     """
 
     chosen: Regularizers
     program: Program
     training: bool
     begins: Tensor | None = None
+    projection: Projection | None = None
 
-    @cached_property
+    @property
     def is_plain(self) -> bool:
-        """Whether nothing is drawn, and the program has no streams."""
-        return not (self.training and self.chosen.active) and not self.program.streams
+        """Whether the kernel runs on what the layer has: nothing is drawn, nothing widened."""
+        drawn = self.program.streams or (self.training and self.chosen.active)
+        return not drawn and self.projection is None
 
     def enter(self, layer: int, x: Tensor) -> Tensor:
         """The input (B, T, D) as layer `layer` reads it."""
@@ -100,13 +103,31 @@ class InCall:
 
     def weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The weights of a layer as this call uses them."""
-        if not (self.training and "weight_drop" in self.chosen.active):
-            return weights
-        dropped = recurrent_matrices(self.program)
-        return {
-            name: drop(weight, self.chosen.weight_drop) if name in dropped else weight
-            for name, weight in weights.items()
-        }
+        if self.training and "weight_drop" in self.chosen.active:
+            dropped = recurrent_matrices(self.program)
+            weights = {
+                name: drop(weight, self.chosen.weight_drop) if name in dropped else weight
+                for name, weight in weights.items()
+            }
+        return weights if self.projection is None else self.projection.weights(weights)
+
+    def hidden(self, states: Sequence[Tensor], weights: Mapping[str, Tensor]) -> int:
+        """H of a layer with these states and weights."""
+        if self.projection is None:
+            return states[0].shape[1]
+        return weights[self.projection.matrix].shape[1]
+
+    def states(self, states: Sequence[Tensor], hidden: int) -> Sequence[Tensor]:
+        """The states of a layer, each (B, H), as this call uses them."""
+        return states if self.projection is None else self.projection.widened(states, hidden)
+
+    def leave(
+        self, output: Tensor, states: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What a layer gives of the output and the states of a kernel."""
+        if self.projection is None:
+            return output, states
+        return output[..., : self.projection.size], self.projection.cut(states)
 
     def streams(self, x: Tensor, hidden: int, *, reverse: bool) -> list[Tensor]:
         """The streams (B, T, H) of the program, for a layer and direction.

@@ -96,15 +96,18 @@ def _run(
         read = x if call.is_plain else call.enter(layer, x)
         outputs = []
         for place in range(first, first + directions):
-            given, reverse = weights[place], place > first
+            given, state, reverse = weights[place], states[place], place > first
             streams: Sequence[Tensor] = ()
             if not call.is_plain:
-                given = call.weights(given)
-                streams = call.streams(read, states[place][0].shape[1], reverse=reverse)
+                hidden = call.hidden(state, given)
+                given, state = call.weights(given), call.states(state, hidden)
+                streams = call.streams(read, hidden, reverse=reverse)
             output, final = kernels.run(
-                call.program, read, states[place], given,
+                call.program, read, state, given,
                 streams=streams, lengths=lengths, reverse=reverse,
             )  # fmt: skip
+            if not call.is_plain:
+                output, final = call.leave(output, final)
             outputs.append(output)
             after.append(final)
         y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]

@@ -67,14 +67,16 @@ class Stream:
         for number, values in enumerate(given):
             hidden, join = layer.hidden_sizes[number], joins.get(str(number))
             further = [s[:, 0] for s in call.streams(x.unsqueeze(1), hidden, reverse=False)]
-            stream = kernels.stream(call.program, x, values, layer.weights(number), further)
+            weights, states = call.weights(layer.weights(number)), call.states(values, hidden)
+            stream = kernels.stream(call.program, x, states, weights, further)
             self._streams.append(stream)
-            self._layers.append((stream.step, join))
             # The next layer reads what this one writes where it stands.
-            x = stream.output if join is None else like.new_zeros(x.shape)
-        self._class = type(given[0])
+            output, _ = call.leave(stream.output, stream.state)
+            self._layers.append((stream.step, join))
+            x = output if join is None else like.new_zeros(x.shape)
+        self._class, self._call, self._narrow = type(given[0]), call, layer.projection_size
         # Most streams are of one layer, and the bookkeeping of several would show.
-        alone = len(self._layers) == 1 and not joins
+        alone = len(self._layers) == 1 and not joins and self._narrow is None
         self._single = self._streams[0].step_anew if alone else None
 
     def __call__(self, x_t: Tensor) -> Tensor:
@@ -99,10 +101,12 @@ class Stream:
             return self._single(x)
         with torch.no_grad():
             for step, join in self._layers:
-                x = step(x) if join is None else join(x, step(x))
+                y = step(x)[:, : self._narrow]
+                x = y if join is None else join(x, y)
         return x.clone()
 
     @property
     def state(self) -> tuple[State, ...]:
         """The state after the last step, as `forward` returns it."""
-        return tuple(self._class(*[s.clone() for s in stream.state]) for stream in self._streams)
+        last = [self._call.leave(stream.output, stream.state)[1] for stream in self._streams]
+        return tuple(self._class(*[value.clone() for value in values]) for values in last)

@@ -16,8 +16,11 @@ _STEPS_AT_ONCE = 4
 
 
 def rows_at_once(real: Real) -> int:
-    """The height of the largest tile: what fits the registers (32 with AVX-512, else 16)."""
-    return 8 if real.lanes * real.bytes == 64 else 4
+    """The height of the largest tile: what fits the registers (32 with AVX-512, else 16).
+
+    Sections are padded to whole vectors, and are whole tiles so.
+    """
+    return 8 if real.lanes * real.bytes == 64 else min(4, real.lanes)
 
 
 @dataclass(frozen=True, slots=True)
