@@ -90,8 +90,8 @@ def test_every_cell_has_a_projected_form(cell: str, options: dict[str, Any]) -> 
             [output, *torch.autograd.grad(output.sum(), parameters, materialize_grads=True)]
         )
     for found, right in zip(*answers, strict=True):
-        # Layer normalization divides by deviations, which may be small.
-        assert_same(found, right, amplified=4)
+        # Layer normalization divides by deviations, which may be small, and that in every layer.
+        assert_same(found, right, amplified=32)
     layer.eval()
     whole, after = layer(x)
     first, between = layer(x[:, :2])

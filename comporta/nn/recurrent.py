@@ -123,12 +123,9 @@ class Recurrent(nn.Module):
             raise ConfigurationError(
                 f"unknown initial_state {initial_state!r}{nearest(initial_state, _INITIAL_STATES)}"
             )
-        cell = cell_of(cell)
-        cell = normalized(cell) if layer_norm else cell
         if projection_size is not None:
             check_projection(projection_size, sizes)
-            cell = projected(cell)
-        self.cell = cell
+        self.cell = _form(cell_of(cell), layer_norm, projection_size is not None)
         self.input_size = input_size
         self.hidden_sizes = sizes
         self.hidden_size = sizes[-1]
@@ -384,6 +381,11 @@ class Recurrent(nn.Module):
             )
             for place, (name, values) in enumerate(zip(names, state, strict=True))
         ]
+
+
+def _form(cell: Cell, is_normalized: bool, is_projected: bool) -> Cell:
+    cell = normalized(cell) if is_normalized else cell
+    return projected(cell) if is_projected else cell
 
 
 def _draw(like: Tensor, size: tuple[int, int], deviation: float) -> Tensor:
