@@ -3,7 +3,8 @@
     python benchmarks/rivals.py [--quick]
 
 All have the same weights; outputs and gradients are compared before anything is timed. Times are
-medians of alternating calls. JAX is a lax.scan under jit; ONNX Runtime runs forward only.
+medians of alternating calls. JAX is a lax.scan under jit; ONNX Runtime runs forward only. Two
+directions and the gradient of the input are measured beside torch.nn.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 
 import jax_layers
+import limit
 import numpy as np
 import onnx_layers
 import torch
@@ -37,19 +39,64 @@ TOLERANCE = 5e-4
 """Largest difference allowed, relative to the largest value: float32 over 2,000 steps."""
 
 
-def measure(name: str, shape: tuple[int, int, int, int], seconds: float) -> dict[str, float]:
-    """Who -> milliseconds of a training step and of a forward pass."""
+Shape = tuple[int, int, int, int]
+GATES = {"gru": 3, "lstm": 4, "rnn": 1}
+# (directions, whether the gradient of the input is wanted), besides (1, False)
+VARIANTS = {"gradient of x": (1, True), "two directions": (2, False), "both": (2, True)}
+
+
+def share(name: str, shape: Shape, milliseconds: float, gigaflops: float) -> float:
+    """The share of the machine's limit that a training step reaches."""
     batch, time, depth, hidden = shape
-    theirs, mine = (kind(depth, hidden, batch_first=True) for kind in CELLS[name])
+    # Forward, the gradient of the state, and the gradients of the weights.
+    depths = (depth + hidden) + hidden + (depth + hidden)
+    operations = 2 * batch * time * GATES[name] * hidden * depths
+    return operations / (1e6 * milliseconds) / gigaflops
+
+
+def training(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> Callable[[], object]:
+    """A training step."""
+
+    def step() -> None:
+        layer.zero_grad()
+        x.grad = None
+        layer(x)[0].backward(gradient)
+
+    return step
+
+
+def pair(
+    name: str, shape: Shape, directions: int = 1
+) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.Tensor]:
+    """torch's layer and ours with its weights, an input and a gradient of the output."""
+    batch, time, depth, hidden = shape
+    theirs, mine = (
+        kind(depth, hidden, batch_first=True, bidirectional=directions == 2) for kind in CELLS[name]
+    )
     mine.load_state_dict(theirs.state_dict())
-    x, gradient = torch.randn(batch, time, depth), torch.randn(batch, time, hidden)
+    x, gradient = torch.randn(batch, time, depth), torch.randn(batch, time, directions * hidden)
+    return theirs, mine, x, gradient
 
-    def train(layer: nn.Module) -> Callable[[], object]:
-        def step() -> None:
-            layer.zero_grad()
-            layer(x)[0].backward(gradient)
 
-        return step
+def measure_variant(name: str, shape: Shape, variant: str, seconds: float) -> float:
+    """How many times as long torch.nn takes for a training step."""
+    directions, wants_x = VARIANTS[variant]
+    theirs, mine, x, gradient = pair(name, shape, directions)
+    x.requires_grad_(wants_x)
+    steps, found = [training(layer, x, gradient) for layer in (mine, theirs)], []
+    for step, layer in zip(steps, (mine, theirs), strict=True):
+        step()
+        tensors = [x.grad] * wants_x + [parameter.grad for parameter in layer.parameters()]
+        found.append([tensor.numpy().copy() for tensor in tensors if tensor is not None])
+    for one, other in zip(*found, strict=True):
+        agree(f"{name}, {variant}: a gradient", one, other)
+    ours, others = interleaved(steps, seconds, settle=SETTLE)
+    return others / ours
+
+
+def measure(name: str, shape: Shape, seconds: float) -> dict[str, float]:
+    """Who -> milliseconds of a training step and of a forward pass."""
+    theirs, mine, x, gradient = pair(name, shape)
 
     def infer(layer: nn.Module) -> Callable[[], object]:
         def run() -> object:
@@ -58,7 +105,7 @@ def measure(name: str, shape: tuple[int, int, int, int], seconds: float) -> dict
 
         return run
 
-    trains = {"ours": train(mine), "torch": train(theirs)}
+    trains = {"ours": training(mine, x, gradient), "torch": training(theirs, x, gradient)}
     forwards = {"ours": infer(mine), "torch": infer(theirs)}
     scan = jax_layers.steps(theirs, x, gradient)
     if scan:
@@ -108,37 +155,79 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few repetitions, nothing written")
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
     options = parser.parse_args()
+    gigaflops = limit.gigaflops()
+    seconds = 0.1 if options.quick else 0.6
+    lines = [
+        f"The machine's limit in float32, measured in this run: {gigaflops:.0f} GFLOP/s.",
+        "",
+        *grid(options.cells, seconds, gigaflops),
+        "",
+        *variants(options.cells, seconds / 2),
+    ]
+    if not options.quick:
+        write_page("rivals", "Layers beside their rivals", "python benchmarks/rivals.py", lines)
+
+
+def grid(cells: list[str], seconds: float, gigaflops: float) -> list[str]:
+    """Table of all rivals, in one direction and without the gradient of the input."""
     columns = ["train torch", "train jax", "forward torch", "forward jax", "forward onnx"]
     lines = [
         "Milliseconds of ours, and beside them how many times as long each rival takes. Training: "
-        "forward and backward, gradients of the parameters.",
+        "forward and backward, gradients of the parameters; beside it the share of the limit.",
         "",
-        "| cell | B, T, D, H | train | torch.nn | JAX | forward | torch.nn | JAX | ONNX Runtime |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| cell | B, T, D, H | train | share | torch.nn | JAX | forward | torch.nn | JAX | ONNX "
+        "Runtime |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     ratios: dict[tuple[str, str], list[float]] = {}
-    for name in options.cells:
+    for name in cells:
         for shape in SHAPES:
-            found = measure(name, shape, 0.1 if options.quick else 0.6)
-            cells = []
+            found = measure(name, shape, seconds)
+            row = []
             for column in columns:
                 kind = column.split()[0]
                 if column.endswith("torch"):
-                    cells.append(f"{found[f'{kind} ours']:.2f}")
+                    row.append(f"{found[f'{kind} ours']:.2f}")
+                if column == "train torch":
+                    row.append(f"{share(name, shape, found['train ours'], gigaflops):.0%}")
                 if column in found:
                     ratio = found[column] / found[f"{kind} ours"]
                     ratios.setdefault((name, column), []).append(ratio)
-                cells.append(f"{ratio:.2f}" if column in found else "")
-            lines.append(f"| {name} | {', '.join(map(str, shape))} | {' | '.join(cells)} |")
+                row.append(f"{ratio:.2f}" if column in found else "")
+            lines.append(f"| {name} | {', '.join(map(str, shape))} | {' | '.join(row)} |")
             print(lines[-1], flush=True)
-    lines += ["", "| cell | beside | smallest | geometric mean |", "|---|---|---|---|"]
+    return [*lines, "", *summary(ratios)]
+
+
+def variants(cells: list[str], seconds: float) -> list[str]:
+    """Table of two directions and of the gradient of the input, beside torch.nn."""
+    lines = [
+        "How many times as long torch.nn takes for a training step.",
+        "",
+        f"| cell | B, T, D, H | {' | '.join(VARIANTS)} |",
+        "|---|---|---|---|---|",
+    ]
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for name in cells:
+        for shape in SHAPES:
+            found = {each: measure_variant(name, shape, each, seconds) for each in VARIANTS}
+            for each, ratio in found.items():
+                ratios.setdefault((name, each), []).append(ratio)
+            row = " | ".join(f"{ratio:.2f}" for ratio in found.values())
+            lines.append(f"| {name} | {', '.join(map(str, shape))} | {row} |")
+            print(lines[-1], flush=True)
+    return [*lines, "", *summary(ratios)]
+
+
+def summary(ratios: dict[tuple[str, str], list[float]]) -> list[str]:
+    """The smallest and the mean of each column."""
+    lines = ["| cell | beside | smallest | geometric mean |", "|---|---|---|---|"]
     lines += [
         f"| {name} | {column} | {min(values):.2f} | {geometric_mean(values):.2f} |"
         for (name, column), values in ratios.items()
     ]
-    print("\n".join(lines[-len(ratios) :]))
-    if not options.quick:
-        write_page("rivals", "Layers beside their rivals", "python benchmarks/rivals.py", lines)
+    print("\n".join(lines))
+    return lines
 
 
 if __name__ == "__main__":
