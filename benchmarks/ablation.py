@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py
 
-Each line is a process that has one thing taken away, beside a process that has all; they take turns.
+Each line is a process that has one thing taken away, beside one that has all; they take turns.
 """
 
 from __future__ import annotations

@@ -34,10 +34,11 @@ def main() -> None:
         sys.exit("the last steps of a long run are not those of a short one")
     lines = [
         f"rnn, B, T, H = {BATCH}, {TIME:,}, {HIDDEN}: an output of {output.numel():,} numbers "
-        f"({output.numel() / 2**31:.3f} times 2^31) in {seconds:.1f} s. Its last {LAST} steps of all "
-        "rows, the last of them beyond 2^31, have the bits of a run of these steps alone.",
+        f"({output.numel() / 2**31:.3f} times 2^31) in {seconds:.1f} s.",
+        f"Its last {LAST} steps, those of the last row beyond 2^31, have the bits of a run of "
+        "these steps alone.",
     ]
-    print(lines[0])
+    print("\n".join(lines))
     write_page("large", "Beyond 2^31 numbers", "python benchmarks/large.py", lines)
 
 

@@ -35,9 +35,7 @@ def measure(name: str, shape: Shape, whose: str) -> float:
 def in_a_process(name: str, shape: Shape, whose: str) -> float:
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--cell", name, "--whose", whose, "--shape"]
-    done = subprocess.run(
-        [*command, *map(str, shape)], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, *map(str, shape)], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 

@@ -98,7 +98,7 @@ def test_workers_of_a_data_loader(start: str, tmp_path: Path) -> None:
 
 
 def test_a_million_steps() -> None:
-    """Forward in one piece, in two and by a stream's state; gradients as of the last steps alone."""
+    """Forward in one piece, in two and as a stream; gradients as of the last steps alone."""
     torch.manual_seed(0)
     layer = Recurrent("gru", 1, 3)
     x = torch.randn(1, 1_000_000, 1)

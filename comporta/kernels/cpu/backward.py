@@ -78,11 +78,11 @@ def backward(
     sizes, x = call.sizes, call.x
     assert call.kept is not None
     assert not call.spent
-    zeros = _zeros(sizes.width, x.dtype)
+    zeros = _zeros(sizes.hidden, x.dtype)
     arriving = [_or(gradient, zeros, (sizes.batch, sizes.hidden)) for gradient in d_state]
     if sizes.batch * sizes.time == 0:
         return _nothing_ran(call, arriving, wants_x=wants_x)
-    incoming = _whole_vectors(call, d_output, zeros)
+    incoming = _or(d_output, zeros, (sizes.batch, sizes.time, sizes.hidden))
     made = _plan(sizes, incoming.stride(0), incoming.stride(1), wants_x)
     scratch = Lease(made.scratch, x.dtype)
     before = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
@@ -118,18 +118,7 @@ def _zeros(count: int, dtype: torch.dtype) -> Tensor:
 
 def _or(given: Tensor | None, zeros: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A gradient with the numbers of a row side by side; None is zero."""
-    return zeros[: shape[-1]].expand(shape) if given is None else side_by_side(given)
-
-
-def _whole_vectors(call: Call, d_output: Tensor | None, zeros: Tensor) -> Tensor:
-    """The output's gradient as the kernel reads it: whole vectors, numbers side by side."""
-    sizes = call.sizes
-    shape = (sizes.batch, sizes.time, sizes.width)
-    if d_output is None or sizes.width == sizes.hidden:
-        return _or(d_output, zeros, shape)
-    padded = call.fresh(sizes.width).zero_()
-    padded[..., : sizes.hidden] = d_output
-    return padded
+    return zeros.expand(shape) if given is None else side_by_side(given)
 
 
 def _nothing_ran(call: Call, d_state: Sequence[Tensor], *, wants_x: bool) -> Gradients:

@@ -52,14 +52,15 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
     with e.loop(e.number(0), width, e.real.lanes) as j:
         for name, source in sources.items():
             if not step.reads[name].flat:
-                values[name] = _load(e, step, name, e.at(source, j))
+                values[name] = _load(e, step, name, e.at(source, j), e.sub(size, j))
         before = [e.load(e.at(total, j)) for total in totals]
         for s in statements:
             if s.name not in step.flat:
                 values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
         for store, target in zip(stores, targets, strict=True):
             if not store.place.flat:
-                e.store(_stored(e, step, values, store.values[0]), e.at(target, j))
+                value = _stored(e, step, values, store.values[0])
+                _write(e, store.place, value, e.at(target, j), e.sub(size, j))
         for store, old, total in zip(sums, before, totals, strict=True):
             e.store(e.builder.fadd(old, values[store.values[0]]), e.at(total, j))
         for s, average in zip(means, averages, strict=True):
@@ -72,8 +73,8 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
         e.store(e.spread(whole), address(step.reads[s.name]))
 
 
-def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,
-              width: Value) -> None:  # fmt: skip
+def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address, width: Value,
+              size: Value) -> None:  # fmt: skip
     """What a phase writes for a row that has no step here: zeros, or states passed on."""
     with e.loop(e.number(0), width, e.real.lanes) as j:
         values = []
@@ -88,7 +89,7 @@ def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,
                 total = part if total is None else e.builder.fadd(total, part)
             values.append(total)
         for store, value in zip(stores, values, strict=True):
-            e.store(value, e.at(address(store.place), j))
+            _write(e, store.place, value, e.at(address(store.place), j), e.sub(size, j))
 
 
 def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) -> None:
@@ -102,12 +103,20 @@ def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) ->
             e.store(e.builder.select(inside, value, real.splat(0.0)), e.at(place, last))
 
 
-def _load(e: Emitter, step: Step, name: str, source: Value) -> Value:
+def _load(e: Emitter, step: Step, name: str, source: Value, count: Value) -> Value:
     """A value that stands in memory; a condition stands there as 1 or 0."""
-    value = e.load(source)
+    value = e.load_some(source, count) if step.reads[name].is_callers else e.load(source)
     if name in step.conditions:
         return e.builder.fcmp_unordered("!=", value, e.real.splat(0.0))
     return value
+
+
+def _write(e: Emitter, place: Place, value: Value, target: Value, count: Value) -> None:
+    """A vector to its section; beyond a row of the caller's there is another one."""
+    if place.is_callers:
+        e.store_some(value, target, count)
+    else:
+        e.store(value, target)
 
 
 def _stored(e: Emitter, step: Step, values: dict[Operand, Value], operand: Operand) -> Value:

@@ -203,12 +203,11 @@ class Call:
         self.program, self.x, self.weights = program, x, weights
         self.state, self.lengths = tuple(map(side_by_side, state)), lengths
         bits = engine.BITS[x.dtype]
-        self.streams = streams
-        padded = [_whole_vectors(stream, engine.products(bits).real) for stream in streams]
+        self.streams = [side_by_side(stream) for stream in streams]
         self.sizes = sizes = _sizes(
             program, bits, x.shape, x.stride(), state[0].shape[1], weights.names,
             tuple([tensor.stride() for tensor in weights.tensors]),
-            tuple([stream.stride() for stream in padded]),
+            tuple([stream.stride() for stream in self.streams]),
             training, reverse, torch.get_num_threads(),
         )  # fmt: skip
         self.kept: Lease | Held | None = None
@@ -218,10 +217,10 @@ class Call:
             for name, tensor in zip(sizes.weight_names, weights.tensors, strict=True)
         }
         self.given["x"] = x.data_ptr()
-        for i, stream in enumerate(padded):
+        for i, stream in enumerate(self.streams):
             self.given[f"stream{i}"] = stream.data_ptr()
         # A tensor may get other memory before the backward pass; these addresses are of this one.
-        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *padded)]
+        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *self.streams)]
 
     def fresh(self, columns: int) -> Tensor:
         """A new tensor (B, T, columns) in the memory order of x, to be given away."""
@@ -276,12 +275,6 @@ def _ends(program: Program, name: str) -> list[tuple[str, str]]:
 def side_by_side(tensor: Tensor) -> Tensor:
     """The tensor with the numbers of a row side by side in memory."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
-def _whole_vectors(stream: Tensor, real: Real) -> Tensor:
-    """A further input with the numbers of a row side by side, padded to whole vectors."""
-    over = -stream.shape[2] % real.lanes
-    return torch.nn.functional.pad(stream, (0, over)) if over else side_by_side(stream)
 
 
 def _bounds(call: Call) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -37,7 +36,6 @@ class Plan:
         vectors: the vector parameters, a padded row each.
         numbers: how many numbers these buffers hold together.
         scratch: how many numbers the forward pass needs besides.
-        output: the output, where it is written with padded rows.
         pack: copies the weights.
         loop: runs the steps.
         work: both.
@@ -48,7 +46,6 @@ class Plan:
     vectors: Given
     numbers: int
     scratch: int
-    output: Buffer | None
     pack: Task
     loop: Task
 
@@ -76,15 +73,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
     }  # fmt: skip
     call.run(made.work, given)
-    if made.output is not None:
-        output.copy_(view(made.output, scratch.numbers, output.shape))
     return output, finals
-
-
-def view(buffer: Buffer, numbers: Tensor, shape: Sequence[int]) -> Tensor:
-    """A buffer (B, steps, columns) of flat memory as a tensor."""
-    first = buffer.base.plus // numbers.element_size()
-    return numbers.as_strided(tuple(shape), (buffer.row, buffer.step, 1), first)
 
 
 @lru_cache(maxsize=SIZES)
@@ -100,8 +89,7 @@ def plan(sizes: Sizes) -> Plan:
     fields.place("state", Buffer(states.base, states.row, 0) if in_place else states)
     kept = sizes.sequence(stays, time, sections["kept"] * width)
     fields.place("kept", kept)
-    padded = sizes.sequence(scratch, time, width) if width != sizes.hidden else None
-    output = padded or Buffer(Given("output"), *sizes.dense(time, width))
+    output = Buffer(Given("output"), *sizes.dense(time, sizes.hidden))
     fields.place("output", sizes.in_order(output))
     fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
     fields.streams(sizes)
@@ -126,7 +114,6 @@ def plan(sizes: Sizes) -> Plan:
         vectors=vectors,
         numbers=stays.bytes // sizes.real.bytes,
         scratch=scratch.bytes // sizes.real.bytes,
-        output=padded,
         pack=jobs.task(),
         loop=Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts),
     )

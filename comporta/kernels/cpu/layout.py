@@ -1,7 +1,8 @@
 """Where every value of a step stands in memory.
 
 A buffer holds a row for each sequence of the batch (and each step, where it has a time stride); a
-row is cut into sections of the padded hidden size, one for each value:
+row is cut into sections of the padded hidden size, one for each value (rows of the caller's own
+tensors, the output and the further inputs, are as long as they are):
 
     input     results of the products of x, for a chunk of steps
     state     the states; step s reads slot s and writes slot s + 1
@@ -39,6 +40,11 @@ class Place:
     section: int
     later: bool = False
     flat: bool = False
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether it is a row of a tensor of the caller's, which nothing pads."""
+        return self.buffer == "output" or self.buffer.startswith("stream")
 
 
 @dataclass(frozen=True, slots=True)

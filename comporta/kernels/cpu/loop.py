@@ -292,7 +292,7 @@ class _Loop:
                     emit_block(e, self.step, phase, address, f["width"], f["size"])
                     self.tail(phase, address)
                 with idles:
-                    emit_idle(e, self.step, self.step.idle[phase], address, f["width"])
+                    emit_idle(e, self.step, self.step.idle[phase], address, f["width"], f["size"])
 
     def tail(self, phase: int, address: Address) -> None:
         """Zero the padding of the gradients that products read across sections."""

@@ -24,15 +24,14 @@ class Lease:
     """A buffer in use; it goes back when the lease is dropped.
 
     Attributes:
-        numbers: the buffer, flat; its content is arbitrary.
+        numbers: the buffer, flat, of `count` numbers or some more; its content is arbitrary.
         address: where it stands.
     """
 
     def __init__(self, count: int, dtype: torch.dtype) -> None:
         global _free_bytes
         with _lock:
-            waiting = _free.get((count, dtype))
-            found = waiting.pop() if waiting else None
+            found = _waiting(count, dtype)
             if found is not None:
                 _free_bytes -= found.nbytes
         self.numbers = torch.empty(count, dtype=dtype) if found is None else found
@@ -55,6 +54,18 @@ class Held:
 
     def __init__(self, numbers: Tensor) -> None:
         self.numbers, self.address = numbers, numbers.data_ptr()
+
+
+def _waiting(count: int, dtype: torch.dtype) -> Tensor | None:
+    """A free buffer of that size, or the smallest that is not twice as large."""
+    same = _free.get((count, dtype))
+    if same:
+        return same.pop()
+    sizes = [
+        size for (size, kind), waiting in _free.items()
+        if waiting and kind == dtype and count < size < 2 * count
+    ]  # fmt: skip
+    return _free[min(sizes), dtype].pop() if sizes else None
 
 
 def _give_back(flat: Tensor) -> None:

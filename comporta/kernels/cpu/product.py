@@ -33,6 +33,8 @@ JOB_ARGUMENTS = [POINTER, I64, I64]
 # first-level cache, the block of A the second.
 _SUM_BLOCK = 128
 _SUM_ROWS = 256
+# Rows of A of one block of `gemm_each`, which stays in the second-level cache.
+_EACH_ROWS = 64
 # A packed matrix beyond this size does not stay in the second-level cache.
 _NEAR_BYTES = 1 << 20
 
@@ -266,10 +268,12 @@ def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
     e = Emitter(module, GEMM_EACH, real, _JOBS[GEMM_EACH], internal=True)
     a, a_row, a_outer, packed, c, c_row, c_outer, rows, depth, outer, vectors = e.arguments
     zero = e.number(0)
-    with e.loop(zero, outer) as o:
+    # A block of A is read once for every panel of B.
+    with e.loop(zero, outer) as o, e.loop(zero, rows, _EACH_ROWS) as i:
         e.builder.call(gemm, [
-            e.at(a, e.mul(o, a_outer)), a_row, packed, e.at(c, e.mul(o, c_outer)),
-            c_row, rows, depth, vectors, zero,
+            e.at(a, e.mul(o, a_outer), e.mul(i, a_row)), a_row, packed,
+            e.at(c, e.mul(o, c_outer), e.mul(i, c_row)), c_row,
+            e.smaller(e.number(_EACH_ROWS), e.sub(rows, i)), depth, vectors, zero,
         ])  # fmt: skip
     e.finish()
     return e.function

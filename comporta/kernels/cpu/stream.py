@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from comporta.kernels.cpu.call import Call, ends
-from comporta.kernels.cpu.forward import plan, view
+from comporta.kernels.cpu.forward import plan
 from comporta.kernels.cpu.work import Work
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
@@ -56,13 +56,10 @@ class Stream:
             "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(),
         }  # fmt: skip
         Work([made.pack]).run(given)
-        if made.output is not None:
-            output = view(made.output, scratch, output.shape)
         self.output = output.squeeze(1)
         loop = Work([made.loop]).bind(given)
-        self._run, self._numbers, self._input = loop.run, loop.numbers, loop.slot("x")
-        # Where rows are padded, the kernel has to write to memory of its own.
-        self._target = None if made.output else loop.slot("output")
+        self._run, self._numbers = loop.run, loop.numbers
+        self._input, self._target = loop.slot("x"), loop.slot("output")
         self._own = output.data_ptr()
 
     def step(self, x: Tensor) -> Tensor:
@@ -76,15 +73,12 @@ class Stream:
         """
         numbers = self._numbers
         numbers[self._input] = x.data_ptr()
-        if self._target is not None:
-            numbers[self._target] = self._own
+        numbers[self._target] = self._own
         self._run()
         return self.output
 
     def step_anew(self, x: Tensor) -> Tensor:
         """Run one step; its output (B, H) is a tensor of its own."""
-        if self._target is None:
-            return self.step(x).clone()
         output = torch.empty_like(self.output)
         numbers = self._numbers
         numbers[self._input], numbers[self._target] = x.data_ptr(), output.data_ptr()
