@@ -26,7 +26,7 @@ check: $(READY)
 
 bench: $(READY)  ## measure everything, with rivals; nothing else should run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	for name in layers picture rivals streaming regularizers catalog; do \
+	for name in layers picture rivals memory streaming regularizers catalog ablation large; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 

@@ -233,7 +233,7 @@ def test_vectors_are_as_wide_as_the_machine_says() -> None:
 
 def test_buffers_come_back_and_are_used_again() -> None:
     first, second = Lease(3711, torch.float32), Lease(3711, torch.float32)
-    assert first.numbers.shape == (3711,)
+    assert all(3711 <= lease.numbers.numel() < 2 * 3711 for lease in (first, second))
     places = {first.address, second.address}
     assert len(places) == 2
     del first, second
@@ -241,6 +241,19 @@ def test_buffers_come_back_and_are_used_again() -> None:
     again = [Lease(3711, torch.float32) for _ in range(2)]
     assert {lease.address for lease in again} == places
     assert other.address not in places
+
+
+def test_a_buffer_serves_a_smaller_need_that_is_not_too_small() -> None:
+    free = {size for size, dtype in memory._free if dtype == torch.float64}
+    count = 2 * max(free, default=1000)
+    large = Lease(count, torch.float64)
+    place = large.address
+    del large
+    half = Lease(count // 2, torch.float64)
+    assert half.address != place
+    most = Lease(count - 1, torch.float64)
+    assert most.address == place
+    assert most.numbers.numel() == count
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
