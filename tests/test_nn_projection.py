@@ -93,9 +93,10 @@ def test_every_cell_has_a_projected_form(cell: str, options: dict[str, Any]) -> 
         # Layer normalization divides by deviations, which may be small, and that in every layer.
         assert_same(found, right, amplified=32)
     layer.eval()
-    whole, after = layer(x)
-    first, between = layer(x[:, :2])
-    second, last = layer(x[:, 2:], between)
+    with torch.no_grad():
+        whole, after = layer(x)
+        first, between = layer(x[:, :2])
+        second, last = layer(x[:, 2:], between)
     assert torch.equal(torch.cat([first, second], 1), whole)
     stream = Stream(layer, batch=B)
     assert torch.equal(torch.stack([stream(x[:, t]) for t in range(T)], 1), whole)

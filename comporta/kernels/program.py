@@ -75,11 +75,6 @@ class Program:
         return from_source, (self.source,)
 
     @cached_property
-    def parameter_shapes(self) -> frozenset[tuple[str, ...]]:
-        """The distinct shapes of the parameters, in letters."""
-        return frozenset(shape for _, shape in self.parameters)
-
-    @cached_property
     def matrices(self) -> tuple[str, ...]:
         """The matrices of its products."""
         return tuple(dict.fromkeys(str(s.args[0]) for s in self.statements if s.op == "product"))

@@ -76,19 +76,10 @@ def run(
         # It would run the products in half precision on one backend and not on another, and a
         # state that passes hundreds of them loses what it carries.
         with torch.autocast(x.device.type, enabled=False):
-            return _run(x, states, weights, call, bidirectional, lengths, connections or {})
-    return _run(x, states, weights, call, bidirectional, lengths, connections or {})
-
-
-def _run(
-    x: Tensor,
-    states: Sequence[Sequence[Tensor]],
-    weights: Sequence[Mapping[str, Tensor]],
-    call: InCall,
-    bidirectional: bool,
-    lengths: Tensor | None,
-    connections: Mapping[int, Connection],
-) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+            return run(
+                x, states, weights, call=call, bidirectional=bidirectional, lengths=lengths,
+                connections=connections,
+            )  # fmt: skip
     after: list[tuple[Tensor, ...]] = []
     directions = 2 if bidirectional else 1
     for first in range(0, len(weights), directions):
@@ -111,6 +102,6 @@ def _run(
             outputs.append(output)
             after.append(final)
         y = torch.cat(outputs, dim=2) if bidirectional else outputs[0]
-        join = connections.get(layer)
+        join = (connections or {}).get(layer)
         x = y if join is None else join(x, y)
     return x, after

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from comporta.kernels import reference
 from comporta.kernels.cpu import engine, layout, machine
 from comporta.kernels.cpu.backward import backward
-from comporta.kernels.cpu.call import Call
+from comporta.kernels.cpu.call import Call, side_by_side
 from comporta.kernels.cpu.forward import forward, kept_numbers
 from comporta.kernels.cpu.memory import Held
 from comporta.kernels.cpu.stream import Stream
@@ -75,7 +75,7 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
-    x = _rows(x)
+    x = side_by_side(x)
     stored = Weights.of(weights)
     tensors = (x, *state, *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
@@ -107,7 +107,7 @@ def run_into(
     training: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program and leave in `kept` what `run_back` needs of it."""
-    x = _rows(x)
+    x = side_by_side(x)
     call = Call(program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                 training=training)  # fmt: skip
     call.kept = Held(kept.view(x.dtype))
@@ -128,7 +128,7 @@ def run_back(
     reverse: bool,
 ) -> list[Tensor]:
     """The gradients of x, of the states and of the weights; `kept` is written over."""
-    rows = _rows(x)
+    rows = side_by_side(x)
     call = Call(program, rows, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                 training=True)  # fmt: skip
     call.kept = Held(kept.view(x.dtype))
@@ -182,11 +182,6 @@ class _Layer(torch.autograd.Function):
             forward(call)
         done = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[5])
         return (None, None, None, None, None, done.x, *done.state, *done.weights)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """The input with the numbers of a step side by side."""
-    return x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
 
 
 def _sorted(

@@ -52,8 +52,8 @@ class _Plan:
 
     Attributes:
         scratch: how many numbers the pass needs besides.
-        missing: the tensors of weights that hold a matrix without a gradient of its own: one that
-            the step reads only transposed.
+        missing: the tensors of weights that hold a parameter to which no gradient is written, as of
+            a matrix that the step reads only transposed.
         again: further gradients of matrices.
         work: packs the weights, runs the steps, and then the products over all of them.
     """

@@ -274,7 +274,7 @@ def _ends(program: Program, name: str) -> list[tuple[str, str]]:
 
 def side_by_side(tensor: Tensor) -> Tensor:
     """The tensor with the numbers of a row side by side in memory."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
 def _bounds(call: Call) -> tuple[Tensor, Tensor]:
