@@ -298,7 +298,7 @@ class Fields:
     def __init__(self, sizes: Sizes) -> None:
         self.values: dict[str, Entry] = {
             "team": sizes.team, "rows": sizes.batch, "steps": sizes.time, "chunk": sizes.time,
-            "size": sizes.hidden, "width": sizes.width, "depth": sizes.depth,
+            "size": sizes.hidden, "width": sizes.width, "depth": sizes.depth, "parity": 0,
         }  # fmt: skip
         self.values |= {"starts": Given("starts"), "stops": Given("stops"), "meeting": MEETING}
         for base, row in (*sizes.befores, *sizes.afters):

@@ -71,6 +71,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     given = {
         **call.given, **ends(sizes.befores, call.state), **ends(sizes.afters, finals),
         "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
+        "parity": 0,
     }  # fmt: skip
     call.run(made.work, given)
     return output, finals
@@ -104,7 +105,7 @@ def plan(sizes: Sizes) -> Plan:
     for i, group in enumerate(arrangement.groups):
         fields.packed(f"product{i}", _side_by_side(sizes, group, sizes.hidden, scratch, jobs))
     chunk = _chunk(sizes, sections["input"] * width)
-    fields.values["chunk"] = chunk
+    fields.values["chunk"], fields.values["parity"] = chunk, Given("parity")
     columns = sections["input"] * width
     inputs = scratch.take(chunk, sizes.batch, columns)
     fields.place("input", Buffer(inputs, columns, sizes.batch * columns))

@@ -28,7 +28,10 @@ _TRIES_PER_REST = 4096
 # The caller's tensors for each state: before the first step and after the last one. On the way back
 # they are the gradients of these.
 ENDS = ("before", "after")
-_SIZES = ("team", "meeting", "rows", "steps", "chunk", "size", "width", "depth", "starts", "stops")
+_SIZES = (
+    "team", "meeting", "rows", "steps", "chunk", "size", "width", "depth", "starts", "stops",
+    "parity",
+)  # fmt: skip
 
 
 def field_names(step: Step) -> list[str]:
@@ -224,13 +227,13 @@ class _Loop:
         return self.e.at(row, self.e.mul(self.field["width"], place.section))
 
     def gemm(self, a: Value, a_row: Value, packed: Value, c: Value, c_row: Value, rows: Value,
-             depth: Value, vectors: Value) -> None:  # fmt: skip
+             depth: Value, vectors: Value, descending: Value) -> None:  # fmt: skip
         e = self.e
         first, count = self.share(vectors)
         column = e.mul(first, e.real.lanes)
         e.builder.call(self.gemm_function, [
             a, a_row, e.at(packed, e.mul(column, depth)), e.at(c, column), c_row,
-            rows, depth, count, self.zero,
+            rows, depth, count, self.zero, descending,
         ])  # fmt: skip
 
     def vectors(self, sections: int) -> Value:
@@ -244,7 +247,7 @@ class _Loop:
         def multiply(b: Value, s: Value, along: str, rows: Value) -> None:
             self.gemm(self.row("x", b, s), f[f"x.{along}"], f["input.packed"],
                       self.row("input", b, s), f[f"input.{along}"], rows, f["depth"],
-                      vectors)  # fmt: skip
+                      vectors, f["parity"])  # fmt: skip
 
         stop_row = e.add(self.product_first, self.rows)
         with e.builder.if_else(e.less(self.rows, count)) as (few_rows, many_rows):
@@ -257,12 +260,13 @@ class _Loop:
 
     def product(self, group: int, s: Value) -> None:
         """One group of products of the step, for all rows."""
+        e = self.e
         buffer = f"product{group}"
         groups = [g for phase in self.step.phases for g in phase.groups]
         if self.step.windows is not None:
             window = self.step.windows[group]
             operand = Place("kept", window.start)
-            depth = self.e.mul(self.field["width"], len(window.sections))
+            depth = e.mul(self.field["width"], len(window.sections))
         else:
             operand = self.step.reads[groups[group].operands[0]]
             depth = self.field["size"]
@@ -275,6 +279,8 @@ class _Loop:
             self.rows,
             depth,
             self.vectors(self.step.sections[buffer]),
+            # Every other step; see `product`.
+            e.builder.and_(e.add(s, self.field["parity"]), e.number(1)),
         )
 
     def block(self, phase: int, s: Value) -> None:

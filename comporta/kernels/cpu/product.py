@@ -9,7 +9,8 @@ it in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -18,8 +19,8 @@ from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
 from comporta.kernels.cpu.tile import Tile, rows_at_once, tile_function
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
-# gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate)
-GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64]
+# gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate, descending)
+GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
     GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, *[I64] * 6],
@@ -82,12 +83,20 @@ def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> No
 
 
 _Run = Callable[[int, int, Value, Value], None]
+# Columns: the first one, the one after the last, how many a panel has, whether it is descending.
+_Span = tuple[Value, Value, int, Value]
 
 
 def _gemm(module: ir.Module, real: Real) -> ir.Function:
-    """C (+)= A B over any number of rows and vectors of columns."""
+    """C (+)= A B over any number of rows and vectors of columns.
+
+    Descending, panels are read from the last to the first. Where every other step does so, a step
+    finds the panels that the one before it read last in the nearer caches; read in one order, no
+    part of a B that is larger than they are would still be there.
+    """
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
-    a, a_row, packed, c, c_row, rows, depth, vectors, accumulate = e.arguments
+    a, a_row, packed, c, c_row, rows, depth, vectors, accumulate, descending = e.arguments
+    is_descending = e.less(e.number(0), descending)
     tallest = rows_at_once(real)
     is_far = e.less(e.number(_NEAR_BYTES // real.bytes), e.mul(depth, e.mul(vectors, real.lanes)))
     for width, first, count in widths(e, vectors):
@@ -98,7 +107,8 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
             panel = e.mul(depth, lanes)
             here = e.at(packed, e.mul(column, depth))
             # While this panel is read, the tiles of all rows ask for the next one in turn.
-            soon = e.at(here, panel, e.mul(e.div(i, height), e.mul(depth, real.lanes)))
+            following = e.builder.select(is_descending, e.sub(e.number(0), panel), panel)
+            soon = e.at(here, following, e.mul(e.div(i, height), e.mul(depth, real.lanes)))
             e.builder.call(tile_function(module, real, Tile(height, width, together, far=far)), [
                 e.at(a, e.mul(i, a_row)), a_row, here, panel,
                 e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate, soon,
@@ -109,26 +119,34 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
         whole = e.mul(e.div(rows, tallest), tallest)
         with e.builder.if_else(is_far) as (far, near):
             for branch, from_afar in ((far, True), (near, False)):
+                columns = _columns(e, (start, stop, lanes, is_descending))
                 rows_of_tiles = e.loop(e.number(0), whole, tallest)
-                with branch, e.loop(start, stop, lanes) as column, rows_of_tiles as i:
+                with branch, columns as column, rows_of_tiles as i:
                     tile(tallest, 1, i, column, far=from_afar)
         height = tallest // 2
         while height:
-            _remaining_rows(e, rows, height, (start, stop, lanes), tile)
+            _remaining_rows(e, rows, height, (start, stop, lanes, is_descending), tile)
             height //= 2
     e.finish()
     return e.function
 
 
-def _remaining_rows(
-    e: Emitter, rows: Value, height: int, span: tuple[Value, Value, int], tile: _Run
-) -> None:
+@contextmanager
+def _columns(e: Emitter, span: _Span) -> Iterator[Value]:
+    """The first columns of all panels between two columns, or of the last one first."""
+    start, stop, lanes, is_descending = span
+    with e.loop(start, stop, lanes) as column:
+        back = e.sub(e.sub(e.add(start, stop), lanes), column)
+        yield e.builder.select(is_descending, back, column)
+
+
+def _remaining_rows(e: Emitter, rows: Value, height: int, span: _Span, tile: _Run) -> None:
     """The tile of `height` rows, if the number of rows has that bit, over all panels.
 
     Few rows leave registers free: then several panels are done at once, or the additions would
     wait for one another.
     """
-    start, stop, lanes = span
+    start, stop, lanes, is_descending = span
     has_bit = e.builder.and_(rows, e.number(height))
     with e.builder.if_then(e.builder.icmp_signed("!=", has_bit, e.number(0))):
         # The rows above have all the higher bits.
@@ -136,7 +154,7 @@ def _remaining_rows(
         together = max(1, 4 // height)
         together_lanes = together * lanes
         middle = e.add(start, e.mul(e.div(e.sub(stop, start), together_lanes), together_lanes))
-        with e.loop(start, middle, together_lanes) as column:
+        with _columns(e, (start, middle, together_lanes, is_descending)) as column:
             tile(height, together, i, column)
         if together > 1:
             with e.loop(middle, stop, lanes) as column:
@@ -273,7 +291,7 @@ def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
         e.builder.call(gemm, [
             e.at(a, e.mul(o, a_outer), e.mul(i, a_row)), a_row, packed,
             e.at(c, e.mul(o, c_outer), e.mul(i, c_row)), c_row,
-            e.smaller(e.number(_EACH_ROWS), e.sub(rows, i)), depth, vectors, zero,
+            e.smaller(e.number(_EACH_ROWS), e.sub(rows, i)), depth, vectors, zero, zero,
         ])  # fmt: skip
     e.finish()
     return e.function

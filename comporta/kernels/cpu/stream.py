@@ -47,19 +47,19 @@ class Stream:
         made = plan(self._call.sizes)
         self._memory = [x.new_empty(made.numbers), x.new_empty(made.scratch)]
         stays, scratch = self._memory
-        output = x.new_empty(rows, 1, hidden)
+        self.output = output = x.new_empty(rows, hidden)
         self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
         sizes = self._call.sizes
         given = {
             **self._call.given, **ends(sizes.befores, self.state), **ends(sizes.afters, self.state),
             "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
-            "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(),
+            "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(), "parity": 0,
         }  # fmt: skip
         Work([made.pack]).run(given)
-        self.output = output.squeeze(1)
-        loop = Work([made.loop]).bind(given)
+        self._loop = loop = Work([made.loop]).bind(given)
         self._run, self._numbers = loop.run, loop.numbers
         self._input, self._target = loop.slot("x"), loop.slot("output")
+        self._parity = loop.slot("parity")
         self._own = output.data_ptr()
 
     def step(self, x: Tensor) -> Tensor:
@@ -74,6 +74,7 @@ class Stream:
         numbers = self._numbers
         numbers[self._input] = x.data_ptr()
         numbers[self._target] = self._own
+        numbers[self._parity] ^= 1
         self._run()
         return self.output
 
@@ -82,5 +83,6 @@ class Stream:
         output = torch.empty_like(self.output)
         numbers = self._numbers
         numbers[self._input], numbers[self._target] = x.data_ptr(), output.data_ptr()
+        numbers[self._parity] ^= 1
         self._run()
         return output

@@ -19,6 +19,8 @@ from comporta.kernels.cpu.table import Entry, Given, Listed, Task
 
 _SIZE = ctypes.c_int64
 _WORK, _REGION = "comporta_work", "comporta_region"
+# What a call of the driver holds before the numbers given, the first of which is the room.
+_CALL = ("code", "fork")
 # What the code of a piece of work holds before its relocations and tasks.
 _HEAD = ("relocations", "tasks", "region")
 _RELOCATION = ("place", "slot", "plus")
@@ -42,9 +44,10 @@ class Work:
         self._names = self._layout.names[1:]
         self._template = (_SIZE * len(self._layout.numbers))(*self._layout.numbers)
         self._room: Any = type(self._template)
-        self._numbers: Any = _SIZE * len(self._layout.names)
+        self._call: Any = _SIZE * (len(_CALL) + len(self._layout.names))
         code = self._layout.code()
         self._code = (_SIZE * len(code))(*code)
+        self._code_address = ctypes.addressof(self._code)
 
     @property
     def parts(self) -> list[int]:
@@ -54,9 +57,9 @@ class Work:
     def run(self, given: Mapping[str, int]) -> None:
         """Run it on the numbers of one call."""
         room = self._room.from_buffer_copy(self._template)
-        address = ctypes.addressof(room)
-        numbers = self._numbers(address, *[given[name] for name in self._names])
-        _driver()(self._code, numbers, address, threads.fork(self._most))
+        fork, address = threads.fork(self._most), ctypes.addressof(room)
+        call = self._call(self._code_address, fork, address, *[given[name] for name in self._names])
+        _driver()(ctypes.addressof(call))
 
     def bind(self, given: Mapping[str, int]) -> Bound:
         """The work with the numbers of a call that is made again and again."""
@@ -68,24 +71,26 @@ class Bound:
 
     Attributes:
         numbers: what each run gives, in the order of `slot`.
-        run: runs it.
+        run: runs it, as long as this object is there.
     """
 
     def __init__(self, work: Work, given: Mapping[str, int]) -> None:
         self._work = work
-        room = work._room.from_buffer_copy(work._template)
+        self._room = work._room.from_buffer_copy(work._template)
         numbers = [given[name] for name in work._names]
-        self.numbers = work._numbers(ctypes.addressof(room), *numbers)
-        # Whoever keeps `run` keeps the room.
-        together = partial(_driver(), work._code, self.numbers, room)
-        self.run: Callable[[], object] = lambda: together(threads.fork(work._most))
-        if work._most <= 1:
-            # Nearest to the machine: nothing of Python is between here and the kernel.
-            self.run = partial(together, 0)
+        room = ctypes.addressof(self._room)
+        self.numbers = work._call(work._code_address, 0, room, *numbers)
+        # Nearest to the machine: nothing of Python is between this and the kernel.
+        alone = partial(_driver(), ctypes.addressof(self.numbers))
+        self.run: Callable[[], object] = alone if work._most <= 1 else self._together
+
+    def _together(self) -> None:
+        self.numbers[1] = threads.fork(self._work._most)
+        _driver()(ctypes.addressof(self.numbers))
 
     def slot(self, name: str) -> int:
         """Where that number stands among those given."""
-        return 1 + self._work._names.index(name)
+        return len(_CALL) + 1 + self._work._names.index(name)
 
 
 class _Layout:
@@ -136,8 +141,8 @@ class _Layout:
 @cache
 def _driver() -> Any:
     """The compiled function that runs a piece of work, without the interpreter's lock."""
-    kinds: list[Any] = [ctypes.POINTER(_SIZE)] * 2 + [ctypes.c_void_p] * 2
-    return ctypes.CFUNCTYPE(None, *kinds)(_compiled()[_WORK])
+    # One plain number is what ctypes passes fastest.
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_compiled()[_WORK])
 
 
 @cache
@@ -162,9 +167,12 @@ def _in(e: Emitter, table: Value, place: Value) -> Value:
 
 
 def _work(module: ir.Module) -> None:
-    """work(code, given, room, fork): fill the tables in the room, and run the tasks."""
-    e = Emitter(module, _WORK, machine.real(32), [POINTER] * 4)
-    code, given, room, fork = e.arguments
+    """work(call): fill the tables in the room, and run the tasks."""
+    e = Emitter(module, _WORK, machine.real(32), [POINTER])
+    (call,) = e.arguments
+    code, fork = (_read(e, call, e.number(i), POINTER) for i in range(len(_CALL)))
+    given = _in(e, call, e.number(len(_CALL)))
+    room = _read(e, given, e.number(0), POINTER)
     counts = [_read(e, code, e.number(i)) for i in range(2)]
     region = _read(e, code, e.number(2), POINTER)
     e.builder.store(e.number(0), room)
