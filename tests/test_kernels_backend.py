@@ -276,6 +276,36 @@ def test_modes_without_gradients(mode: Any) -> None:
     assert torch.equal(output, expected)
 
 
+@pytest.mark.parametrize("backend", kernels.BACKENDS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "indrnn"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_state_is_a_state_of_zeros(cell: str, backend: str, reverse: bool) -> None:
+    problem = problems.make(cell, reverse=reverse)
+    at_rest = tuple(torch.zeros_like(value) for value in problem.state)
+    found = []
+    with kernels.use(backend):
+        for state in (at_rest, None):
+            leaves = [problem.x, *problem.weights.values()]
+            leaves = [each.clone().requires_grad_() for each in leaves]
+            weights = dict(zip(problem.weights, leaves[1:], strict=True))
+            output, finals = kernels.run(
+                problem.program, leaves[0], state, weights, reverse=reverse
+            )
+            loss = output.square().sum() + finals[0].square().sum()
+            first = torch.autograd.grad(loss, leaves, create_graph=True)
+            norm = sum(each.square().sum() for each in first)
+            assert isinstance(norm, torch.Tensor)
+            found.append([output, *finals, *first, *torch.autograd.grad(norm, leaves)])
+    for zeros, none in zip(*found, strict=True):
+        assert torch.equal(zeros, none)
+
+
+def test_no_state_and_no_weights_are_refused() -> None:
+    problem = problems.make("gru")
+    with pytest.raises(ShapeError, match="the weights are missing: W_z"):
+        kernels.run(problem.program, problem.x, None, {})
+
+
 def test_tensors_of_inference_mode_are_tensors() -> None:
     with torch.inference_mode():
         problem = problems.make("gru")
@@ -286,8 +316,8 @@ def test_tensors_of_inference_mode_are_tensors() -> None:
 
 def test_the_public_list() -> None:
     assert set(kernels.__all__) == {
-        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "run", "stream",
-        "use",
+        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "hidden_size", "run",
+        "stream", "use",
     }  # fmt: skip
     assert compile_cell(cells.get("gru")).states == ("h",)
 

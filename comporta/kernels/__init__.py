@@ -1,6 +1,7 @@
 """Kernels: how a cell is computed. Knows tensors, knows no layers."""
 
 from comporta.kernels.backend import BACKENDS, Choice, choose, run, stream, use
+from comporta.kernels.checks import hidden_size
 from comporta.kernels.program import Program, compile_cell
 from comporta.kernels.weights import Weights
 
@@ -11,6 +12,7 @@ __all__ = [
     "Weights",
     "choose",
     "compile_cell",
+    "hidden_size",
     "run",
     "stream",
     "use",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from comporta.errors import BackendError, nearest
 from comporta.kernels import cpu, operator, reference
-from comporta.kernels.checks import check, check_streams
+from comporta.kernels.checks import check, check_streams, hidden_size
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
@@ -57,14 +57,14 @@ def use(backend: str) -> Iterator[None]:
 
 
 def choose(
-    program: Program, x: Tensor, state: Sequence[Tensor], weights: Mapping[str, Tensor]
+    program: Program, x: Tensor, state: Sequence[Tensor] | None, weights: Mapping[str, Tensor]
 ) -> Choice:
     """Which backend runs a program on these tensors, and why.
 
     Raises:
         BackendError: a backend was asked for with `use()` and cannot run this.
     """
-    backend, obstacle = _choose(program, (x, *state, *Weights.of(weights).tensors))
+    backend, obstacle = _choose(program, (x, *(state or ()), *Weights.of(weights).tensors))
     if _asked.get():
         return Choice(backend, "asked for with comporta.kernels.use()")
     if obstacle:
@@ -89,7 +89,7 @@ def _in_words(obstacle: str) -> str:
 def run(
     program: Program,
     x: Tensor,
-    state: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
     weights: Mapping[str, Tensor],
     *,
     streams: Sequence[Tensor] = (),
@@ -101,7 +101,7 @@ def run(
     Args:
         program: the step, from `compile_cell`.
         x: input (B, T, D).
-        state: initial states, each (B, H), in the order of `program.states`.
+        state: initial states, each (B, H), in the order of `program.states`; None for 0.
         weights: parameter name -> tensor: matrices (H, D) or (H, H), vectors (H,); `Weights` where
             several are stacked in one tensor.
         streams: further inputs, each (B, T, H), in the order of `program.streams`; nothing flows
@@ -124,10 +124,10 @@ def run(
     known = Weights.of(weights)
     check(program, x, state, known, lengths)
     if streams or program.streams:
-        check_streams(program, x, state, streams)
+        check_streams(program, x, hidden_size(program, known), streams)
     if program.turned:
         known = known.turned([name for name, _ in program.turned])
-    chosen, obstacle = _choose(program, (x, *state, *known.tensors))
+    chosen, obstacle = _choose(program, (x, *(state or ()), *known.tensors))
     if obstacle and not _asked.get():
         _tell(_in_words(obstacle))
     backend = BACKENDS[chosen]
@@ -166,7 +166,8 @@ def stream(
     """
     known = Weights.of(weights)
     check(program, x.unsqueeze(1), state, known, None)
-    check_streams(program, x.unsqueeze(1), state, [each.unsqueeze(1) for each in streams])
+    further = [each.unsqueeze(1) for each in streams]
+    check_streams(program, x.unsqueeze(1), state[0].shape[1], further)
     known = known.turned([name for name, _ in program.turned])
     chosen, _ = _choose(program, (x, *state, *known.tensors))
     kind = cpu.Stream if chosen == "cpu" else reference.Stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from comporta.kernels.weights import Names, Weights, shapes
 def check(
     program: Program,
     x: Tensor,
-    state: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
     weights: Weights,
     lengths: Tensor | None,
 ) -> None:
@@ -28,7 +28,7 @@ def check(
         program,
         weights.names,
         x.shape,
-        tuple([value.shape for value in state]),
+        None if state is None else tuple([value.shape for value in state]),
         tuple([tensor.shape for tensor in weights.tensors]),
         None if lengths is None else lengths.shape,
     )
@@ -40,18 +40,20 @@ def _check(
     program: Program,
     names: Names,
     x: tuple[int, ...],
-    state: tuple[tuple[int, ...], ...],
+    state: tuple[tuple[int, ...], ...] | None,
     weights: tuple[tuple[int, ...], ...],
     lengths: tuple[int, ...] | None,
 ) -> None:
     """The same of shapes alone."""
     if len(x) != 3:
         raise ShapeError(f"the input must have shape (B, T, D); it has {tuple(x)}")
+    batch, _, size = x
+    if state is None:
+        state = ((batch, rows_of(program, names, weights)),) * len(program.states)
     if len(state) != len(program.states):
         raise ShapeError(
             f"the cell has the states {', '.join(program.states)}; {len(state)} were given"
         )
-    batch, _, size = x
     hidden = state[0][-1] if state[0] else 1
     for name, shape in zip(program.states, state, strict=True):
         if shape != (batch, hidden):
@@ -73,9 +75,32 @@ def _check(
         raise ShapeError(f"lengths must have shape ({batch},); it has {tuple(lengths)}")
 
 
-def check_streams(
-    program: Program, x: Tensor, state: Sequence[Tensor], streams: Sequence[Tensor]
-) -> None:
+def at_rest(program: Program, x: Tensor, weights: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """States of 0, each (B, H), to start from where none are given."""
+    size = x.shape[0], hidden_size(program, weights)
+    return tuple([x.new_zeros(size) for _ in program.states])
+
+
+def hidden_size(program: Program, weights: Mapping[str, Tensor]) -> int:
+    """H, by the rows of the weights.
+
+    Raises:
+        ShapeError: there are none.
+    """
+    known = Weights.of(weights)
+    return rows_of(program, known.names, [tensor.shape for tensor in known.tensors])
+
+
+def rows_of(program: Program, names: Names, weights: Sequence[tuple[int, ...]]) -> int:
+    """The same by the shapes of the tensors that hold weights."""
+    dimensions = dict(program.parameters)
+    for stacked, shape in zip(names, weights, strict=True):
+        if shape and dimensions.get(stacked[0], ("",))[0] == "H":
+            return shape[0] // len(stacked)
+    raise ShapeError(f"the weights are missing: {', '.join(dimensions)}")
+
+
+def check_streams(program: Program, x: Tensor, hidden: int, streams: Sequence[Tensor]) -> None:
     """Refuse further inputs that do not fit a program.
 
     Raises:
@@ -86,7 +111,7 @@ def check_streams(
             f"the cell has {len(program.streams)} streams ({', '.join(program.streams)}); "
             f"{len(streams)} were given"
         )
-    shape = (*x.shape[:2], state[0].shape[1])
+    shape = (*x.shape[:2], hidden)
     for name, stream in zip(program.streams, streams, strict=True):
         if stream.shape != shape or stream.dtype != x.dtype or stream.requires_grad:
             raise ShapeError(

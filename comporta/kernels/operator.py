@@ -15,7 +15,7 @@ from torch import Tensor
 
 from comporta.errors import ShapeError
 from comporta.kernels import cpu, reference
-from comporta.kernels.checks import check, check_streams
+from comporta.kernels.checks import at_rest, check, check_streams
 from comporta.kernels.program import Program, from_source
 from comporta.kernels.weights import Weights
 
@@ -32,7 +32,7 @@ def is_traced(x: Tensor) -> bool:
 def run(
     program: Program,
     x: Tensor,
-    state: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
     weights: Mapping[str, Tensor],
     *,
     streams: Sequence[Tensor],
@@ -43,6 +43,7 @@ def run(
     if not isinstance(weights, Weights):
         weights = Weights(list(weights.values()), tuple([(name,) for name in weights]))
     weights = weights.turned([name for name, _ in program.turned])
+    state = at_rest(program, x, weights) if state is None else state
     names = ";".join([",".join(stacked) for stacked in weights.names])
     trained = [x, *state, *weights.tensors]
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in trained)
@@ -83,7 +84,7 @@ def layer(
     """
     program, stored = from_source(source), Weights(weights, _names(names))
     check(program, x, state, stored, lengths)
-    check_streams(program, x, state, streams)
+    check_streams(program, x, state[0].shape[1], streams)
     if lengths is not None:
         _check_lengths(lengths, x.shape[1])
     if _is_fused(program, x, *state, *weights):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from comporta.kernels.checks import at_rest
 from comporta.kernels.program import Program, Statement, previous
 from comporta.kernels.weights import Names, Weights
 
@@ -48,7 +49,7 @@ OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
 def run(
     program: Program,
     x: Tensor,
-    state: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
     weights: Mapping[str, Tensor],
     *,
     streams: Sequence[Tensor] = (),
@@ -56,6 +57,7 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
+    state = at_rest(program, x, weights) if state is None else state
     weights = Weights.of(weights).apart()
     states = {previous(name): value for name, value in zip(program.states, state, strict=True)}
     outputs: list[Tensor] = []
@@ -91,7 +93,7 @@ def gradients(
 
     Args:
         program: the step.
-        tensors: x, the states and the tensors that hold the weights.
+        tensors: x, the states where they were given, and the tensors that hold the weights.
         names: the parameters in each of these.
         arriving: the gradients of the output and of the final states; None for zero.
         again: whether the gradients may be differentiated themselves.
@@ -103,8 +105,9 @@ def gradients(
     # One may have been computed from another (a state from the weights, chunk after chunk): the
     # gradient of each stops at its own view, or that path would be counted here and upstream.
     views = [tensor.view_as(tensor) for tensor in tensors]
-    end = 1 + len(program.states)
-    output, finals = run(program, views[0], views[1:end], Weights(views[end:], names), **options)
+    end = len(views) - len(names)
+    state = views[1:end] or None
+    output, finals = run(program, views[0], state, Weights(views[end:], names), **options)
     pairs = [(y, d) for y, d in zip((output, *finals), arriving, strict=True) if d is not None]
     found = iter(
         torch.autograd.grad(

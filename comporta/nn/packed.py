@@ -152,7 +152,8 @@ class PackedLayer(nn.Module):
             )
         if x.ndim == 2:
             states = self._states(hx, (), x)
-            output, after = self._stack(x.unsqueeze(0), [s.unsqueeze(1) for s in states], None)
+            states = states and [state.unsqueeze(1) for state in states]
+            output, after = self._stack(x.unsqueeze(0), states, None)
             return output.squeeze(0), tuple(state.squeeze(1) for state in after)
         rows = x if self.batch_first else x.transpose(0, 1)
         output, after = self._stack(rows, self._states(hx, rows.shape[:1], x), None)
@@ -170,7 +171,7 @@ class PackedLayer(nn.Module):
             )
         x, lengths = unpack(packed._replace(data=data))
         states = self._states(hx, x.shape[:1], data)
-        if packed.sorted_indices is not None:
+        if packed.sorted_indices is not None and states is not None:
             states = [state.index_select(1, packed.sorted_indices) for state in states]
         output, after = self._stack(x, states, lengths)
         if packed.unsorted_indices is not None:
@@ -179,13 +180,13 @@ class PackedLayer(nn.Module):
 
     def _states(
         self, hx: Sequence[Tensor] | None, batch: tuple[int, ...], like: Tensor
-    ) -> list[Tensor]:
-        """The states to start from, each (L, *batch, H), or (2L, *batch, H)."""
+    ) -> list[Tensor] | None:
+        """The states to start from, each (L, *batch, H), or (2L, *batch, H); None for 0."""
+        if hx is None:
+            return None
         layers = self.num_layers * (2 if self.bidirectional else 1)
         shape = (layers, *batch, self.hidden_size)
         names = self.program.states
-        if hx is None:
-            return [like.new_zeros(shape) for _ in names]
         checked = []
         for name, value in zip(names, hx, strict=True):
             state = check_tensor(value, what=f"{name} of hx", like=like)
@@ -199,15 +200,18 @@ class PackedLayer(nn.Module):
         return checked
 
     def _stack(
-        self, rows: Tensor, states: Sequence[Tensor], lengths: Tensor | None
+        self, rows: Tensor, states: Sequence[Tensor] | None, lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         call = self._calls[self.training]
         if call.chosen.dropout != self.dropout:
             self._calls = self._in_calls()
             call = self._calls[self.training]
+        layers = None
+        if states is not None:
+            layers = list(zip(*(state.unbind(0) for state in states), strict=True))
         output, after = stack.run(
             rows,
-            list(zip(*(state.unbind(0) for state in states), strict=True)),
+            layers,
             self._weights(),
             call=call,
             bidirectional=self.bidirectional,

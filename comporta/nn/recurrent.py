@@ -219,7 +219,7 @@ class Recurrent(nn.Module):
             check_begins(begins, batch=batch, time=time, device=x.device)
         output, after = stack.run(
             x if found is None else clear_padding(x, found),
-            self.start(batch) if state is None else self._check_state(state, batch),
+            self._start(batch) if state is None else self._check_state(state, batch),
             self._weights(),
             call=self.in_call(begins),
             bidirectional=self.bidirectional,
@@ -278,6 +278,10 @@ class Recurrent(nn.Module):
         noise = _NOISE if self.initial_state == "random" and self.training else 0.0
         sizes = [self._state_sizes(place).values() for place in range(len(self.layers))]
         return tuple([self._state(*[_draw(like, (batch, n), noise) for n in ns]) for ns in sizes])
+
+    def _start(self, batch: int) -> tuple[State, ...] | None:
+        """As `start`; None where it is 0 whatever the layer's mode."""
+        return None if self.initial_state == "zeros" else self.start(batch)
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
         """The parameters of one layer by the names of the equations.

@@ -13,7 +13,7 @@ from torch.nn.functional import dropout as drop
 from comporta.cells import Cell
 from comporta.cells.forms import resettable, state_dropped, zoned_out
 from comporta.errors import ConfigurationError, nearest
-from comporta.kernels import Program, compile_cell
+from comporta.kernels import Program, compile_cell, hidden_size
 from comporta.nn.checks import check_probability
 from comporta.nn.dropout import locked
 from comporta.nn.initialization import recurrent_matrices
@@ -111,10 +111,10 @@ class InCall:
             }
         return weights if self.projection is None else self.projection.weights(weights)
 
-    def hidden(self, states: Sequence[Tensor], weights: Mapping[str, Tensor]) -> int:
-        """H of a layer with these states and weights."""
+    def hidden(self, weights: Mapping[str, Tensor]) -> int:
+        """H of a layer with these weights."""
         if self.projection is None:
-            return states[0].shape[1]
+            return hidden_size(self.program, weights)
         return weights[self.projection.matrix].shape[1]
 
     def states(self, states: Sequence[Tensor], hidden: int) -> Sequence[Tensor]:

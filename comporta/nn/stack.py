@@ -47,7 +47,7 @@ def position(layer: int, direction: str, *, num_layers: int, bidirectional: bool
 
 def run(
     x: Tensor,
-    states: Sequence[Sequence[Tensor]],
+    states: Sequence[Sequence[Tensor]] | None,
     weights: Sequence[Mapping[str, Tensor]],
     *,
     call: InCall,
@@ -60,7 +60,7 @@ def run(
     Args:
         x: input (B, T, D).
         states: the states before the first step, each (B, H), for each layer and direction:
-            layer by layer, forward before reverse.
+            layer by layer, forward before reverse; None for 0.
         weights: the weights by name, for each layer and direction in the same order.
         call: the step, the same in every layer, and what regularizes it.
         bidirectional: whether each layer also runs from the last step to the first; both outputs
@@ -87,11 +87,13 @@ def run(
         read = x if call.is_plain else call.enter(layer, x)
         outputs = []
         for place in range(first, first + directions):
-            given, state, reverse = weights[place], states[place], place > first
+            given, reverse = weights[place], place > first
+            state = None if states is None else states[place]
             streams: Sequence[Tensor] = ()
             if not call.is_plain:
-                hidden = call.hidden(state, given)
-                given, state = call.weights(given), call.states(state, hidden)
+                hidden = call.hidden(given)
+                given = call.weights(given)
+                state = None if state is None else call.states(state, hidden)
                 streams = call.streams(read, hidden, reverse=reverse)
             output, final = kernels.run(
                 call.program, read, state, given,

@@ -67,7 +67,7 @@ def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
 def run(
     program: Program,
     x: Tensor,
-    state: Sequence[Tensor],
+    state: Sequence[Tensor] | None,
     weights: Mapping[str, Tensor],
     *,
     streams: Sequence[Tensor] = (),
@@ -77,7 +77,7 @@ def run(
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
     x = side_by_side(x)
     stored = Weights.of(weights)
-    tensors = (x, *state, *stored.tensors)
+    tensors = (x, *(state or ()), *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
         output, *finals = layer(program, stored.names, tuple(streams), lengths, reverse, *tensors)
@@ -132,8 +132,9 @@ def run_back(
     call = Call(program, rows, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                 training=True)  # fmt: skip
     call.kept = Held(kept.view(x.dtype))
-    found = backward(call, d_output, d_state, wants_x=True)
+    found = backward(call, d_output, d_state, wants_x=True, wants_state=True)
     assert found.x is not None
+    assert found.state is not None
     return [found.x.contiguous(), *found.state, *found.weights]
 
 
@@ -155,7 +156,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def call(program: Program, names: Names, streams: Sequence[Tensor], lengths: Tensor | None,
              reverse: bool, tensors: Sequence[Tensor]) -> Call:  # fmt: skip
-        x, state, weights = _sorted(program, names, tensors)
+        x, state, weights = _sorted(names, tensors)
         return Call(program, x, state, weights, streams=streams, lengths=lengths, reverse=reverse,
                     training=True)  # fmt: skip
 
@@ -180,14 +181,19 @@ class _Layer(torch.autograd.Function):
                 tensors,
             )
             forward(call)
-        done = backward(call, gradients[0], gradients[1:], wants_x=ctx.needs_input_grad[5])
-        return (None, None, None, None, None, done.x, *done.state, *done.weights)
+        first = len(ctx.needs_input_grad) - len(tensors)
+        wants_x, *others = ctx.needs_input_grad[first:]
+        states = len(others) - len(call.weights.names)
+        done = backward(call, gradients[0], gradients[1:], wants_x=wants_x,
+                        wants_state=any(others[:states]))  # fmt: skip
+        d_state = (None,) * states if done.state is None else done.state
+        return (*[None] * first, done.x, *d_state, *done.weights)
 
 
 def _sorted(
-    program: Program, names: Names, tensors: Sequence[Tensor]
-) -> tuple[Tensor, Sequence[Tensor], Weights]:
-    """x, the states and the weights among all tensors of a layer."""
+    names: Names, tensors: Sequence[Tensor]
+) -> tuple[Tensor, Sequence[Tensor] | None, Weights]:
+    """x, the states where they were given, and the weights among all tensors of a layer."""
     x, *others = tensors
-    states = len(program.states)
-    return x, others[:states], Weights(others[states:], names)
+    states = len(others) - len(names)
+    return x, others[:states] or None, Weights(others[states:], names)

@@ -20,7 +20,7 @@ from comporta.kernels.cpu.forward import MOVE
 from comporta.kernels.cpu.forward import plan as forward_plan
 from comporta.kernels.cpu.layout import Window, product_gradients, vector_totals
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
-from comporta.kernels.cpu.memory import Lease
+from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
 from comporta.kernels.cpu.table import Buffer, Given, Jobs, Listed, Memory, Task
 from comporta.kernels.cpu.work import Work
@@ -35,7 +35,7 @@ class Gradients:
     """Gradients of all inputs of a layer, the weights as they are stored."""
 
     x: Tensor | None
-    state: tuple[Tensor, ...]
+    state: tuple[Tensor, ...] | None
     weights: list[Tensor]
 
 
@@ -52,6 +52,7 @@ class _Plan:
 
     Attributes:
         scratch: how many numbers the pass needs besides.
+        unwanted: where in it, in bytes, the gradients of states go that nobody wants.
         missing: the tensors of weights that hold a parameter to which no gradient is written, as of
             a matrix that the step reads only transposed.
         again: further gradients of matrices.
@@ -59,14 +60,16 @@ class _Plan:
     """
 
     scratch: int
+    unwanted: int
     missing: frozenset[int]
     again: tuple[_Again, ...]
     work: Work
 
 
 def backward(
-    call: Call, d_output: Tensor | None, d_state: Sequence[Tensor | None], *, wants_x: bool
-) -> Gradients:
+    call: Call, d_output: Tensor | None, d_state: Sequence[Tensor | None], *, wants_x: bool,
+    wants_state: bool,
+) -> Gradients:  # fmt: skip
     """Run a layer backward.
 
     Args:
@@ -74,29 +77,38 @@ def backward(
         d_output: gradient of the output (B, T, H), or None for zero.
         d_state: gradients of the last states, each (B, H), or None for zero.
         wants_x: whether the gradient of x is computed.
+        wants_state: whether those of the states before the first step are.
     """
-    sizes, x = call.sizes, call.x
+    sizes, dtype = call.sizes, call.x.dtype
     assert call.kept is not None
     assert not call.spent
-    zeros = _zeros(sizes.hidden, x.dtype)
-    arriving = [_or(gradient, zeros, (sizes.batch, sizes.hidden)) for gradient in d_state]
     if sizes.batch * sizes.time == 0:
-        return _nothing_ran(call, arriving, wants_x=wants_x)
-    incoming = _or(d_output, zeros, (sizes.batch, sizes.time, sizes.hidden))
-    made = _plan(sizes, incoming.stride(0), incoming.stride(1), wants_x)
-    scratch = Lease(made.scratch, x.dtype)
-    before = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
+        return _nothing_ran(call, d_state, wants_x=wants_x)
+    d_output = None if d_output is None else side_by_side(d_output)
+    arriving = [None if gradient is None else side_by_side(gradient) for gradient in d_state]
+    row, step, _ = (0, 0, 0) if d_output is None else d_output.stride()
+    made = _plan(sizes, row, step, wants_x)
+    scratch = Lease(made.scratch, dtype)
     weights = [
-        x.new_zeros(tensor.shape) if i in made.missing else x.new_empty(tensor.shape)
+        fresh(tensor.shape, dtype, zeros=i in made.missing)
         for i, tensor in enumerate(call.weights.tensors)
     ]
     d_x = call.fresh(sizes.padded(sizes.depth)) if wants_x else None
-    again = [x.new_empty(call.weights.shape(each.matrix)) for each in made.again]
+    again = [fresh(call.weights.shape(each.matrix), dtype) for each in made.again]
     given = {
-        **call.given, **ends(sizes.befores, before), **ends(sizes.afters, arriving),
-        "kept": call.kept.address, "scratch": scratch.address, "output": incoming.data_ptr(),
+        **call.given, **ends(sizes, sizes.afters, arriving),
+        "kept": call.kept.address, "scratch": scratch.address,
+        "output": (sizes.zeros if d_output is None else d_output).data_ptr(),
         "d_x": 0 if d_x is None else d_x.data_ptr(),
     }  # fmt: skip
+    before = None
+    if wants_state:
+        state_size = sizes.batch, sizes.hidden
+        before = tuple([fresh(state_size, dtype) for _ in sizes.befores])
+        given |= ends(sizes, sizes.befores, before)
+    else:
+        for base, stride in sizes.befores:
+            given[base], given[stride] = scratch.address + made.unwanted, sizes.width
     for name, tensor in zip(sizes.gradient_names, weights, strict=True):
         given[name] = tensor.data_ptr()
     for each, tensor in zip(made.again, again, strict=True):
@@ -110,22 +122,14 @@ def backward(
     return Gradients(d_x, before, weights)
 
 
-@lru_cache
-def _zeros(count: int, dtype: torch.dtype) -> Tensor:
-    """Zeros that nobody writes to."""
-    return torch.zeros(count, dtype=dtype)
-
-
-def _or(given: Tensor | None, zeros: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A gradient with the numbers of a row side by side; None is zero."""
-    return zeros.expand(shape) if given is None else side_by_side(given)
-
-
-def _nothing_ran(call: Call, d_state: Sequence[Tensor], *, wants_x: bool) -> Gradients:
+def _nothing_ran(call: Call, d_state: Sequence[Tensor | None], *, wants_x: bool) -> Gradients:
     """The gradients where there was no row, or no step."""
+    sizes, dtype = call.sizes, call.x.dtype
     weights = [torch.zeros_like(tensor) for tensor in call.weights.tensors]
     d_x = torch.zeros_like(call.x) if wants_x else None
-    return Gradients(d_x, tuple(gradient.clone() for gradient in d_state), weights)
+    size = sizes.batch, sizes.hidden
+    before = [fresh(size, dtype, zeros=True) if d is None else d.clone() for d in d_state]
+    return Gradients(d_x, tuple(before), weights)
 
 
 @lru_cache(maxsize=SIZES)
@@ -162,11 +166,13 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
         vectors.add(source, totals.row, sets, sizes.gradients[name], sizes.hidden,
                     work=sets * width)  # fmt: skip
     sums, again, computed = _outer_products(sizes)
+    unwanted = scratch.take(batch, width)
     loop = Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts)
     tasks = [pack.task(), loop, sums.task(), vectors.task()]
     computed |= adjoint.vectors.keys()
     return _Plan(
         scratch=scratch.bytes // sizes.real.bytes,
+        unwanted=unwanted.plus,
         missing=frozenset(
             i for i, names in enumerate(sizes.weights) if not computed.issuperset(names)
         ),

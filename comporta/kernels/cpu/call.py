@@ -14,11 +14,12 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
+from comporta.kernels.checks import rows_of
 from comporta.kernels.cpu import engine, openmp
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.engine import Products
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
-from comporta.kernels.cpu.memory import Held, Lease
+from comporta.kernels.cpu.memory import Held, Lease, fresh
 from comporta.kernels.cpu.table import Buffer, Entry, Given, Memory
 from comporta.kernels.cpu.threads import Part, split
 from comporta.kernels.cpu.work import MEETING, Work
@@ -79,6 +80,11 @@ class Sizes:
     def width(self) -> int:
         """The hidden size padded to whole vectors: the size of a section."""
         return self.padded(self.hidden)
+
+    @cached_property
+    def zeros(self) -> Tensor:
+        """A row of zeros (H,) that nobody writes to."""
+        return fresh((self.hidden,), engine.DTYPES[self.bits], zeros=True)
 
     @property
     def batch_major(self) -> bool:
@@ -192,7 +198,7 @@ class Call:
         self,
         program: Program,
         x: Tensor,
-        state: Sequence[Tensor],
+        state: Sequence[Tensor] | None,
         weights: Weights,
         *,
         streams: Sequence[Tensor],
@@ -201,11 +207,13 @@ class Call:
         training: bool,
     ) -> None:
         self.program, self.x, self.weights = program, x, weights
-        self.state, self.lengths = tuple(map(side_by_side, state)), lengths
+        self.state = None if state is None else tuple(map(side_by_side, state))
+        self.lengths = lengths
         bits = engine.BITS[x.dtype]
         self.streams = [side_by_side(stream) for stream in streams]
         self.sizes = sizes = _sizes(
-            program, bits, x.shape, x.stride(), state[0].shape[1], weights.names,
+            program, bits, x.shape, x.stride(), weights.names,
+            tuple([tensor.shape for tensor in weights.tensors]),
             tuple([tensor.stride() for tensor in weights.tensors]),
             tuple([stream.stride() for stream in self.streams]),
             training, reverse, torch.get_num_threads(),
@@ -225,9 +233,10 @@ class Call:
     def fresh(self, columns: int) -> Tensor:
         """A new tensor (B, T, columns) in the memory order of x, to be given away."""
         batch, time = self.sizes.batch, self.sizes.time
+        dtype = self.x.dtype
         if self.sizes.batch_major:
-            return self.x.new_empty(batch, time, columns)
-        return self.x.new_empty(time, batch, columns).transpose(0, 1)
+            return fresh((batch, time, columns), dtype)
+        return fresh((time, batch, columns), dtype).transpose(0, 1)
 
     def run(self, work: Work, given: dict[str, int]) -> None:
         """Run what a pass does on the addresses of this call."""
@@ -238,9 +247,9 @@ class Call:
 
 @lru_cache(maxsize=SIZES)
 def _sizes(
-    program: Program, bits: int, x: tuple[int, ...], x_strides: tuple[int, ...], hidden: int,
-    weights: Names, strides: tuple[tuple[int, ...], ...], streams: tuple[tuple[int, ...], ...],
-    training: bool, reverse: bool, threads: int,
+    program: Program, bits: int, x: tuple[int, ...], x_strides: tuple[int, ...], weights: Names,
+    shapes: tuple[tuple[int, ...], ...], strides: tuple[tuple[int, ...], ...],
+    streams: tuple[tuple[int, ...], ...], training: bool, reverse: bool, threads: int,
 ) -> Sizes:  # fmt: skip
     batch, time, depth = x
     return Sizes(
@@ -248,7 +257,7 @@ def _sizes(
         batch=batch,
         time=time,
         depth=depth,
-        hidden=hidden,
+        hidden=rows_of(program, weights, shapes),
         bits=bits,
         x=(x_strides[0], x_strides[1]),
         weights=weights,
@@ -260,11 +269,16 @@ def _sizes(
     )
 
 
-def ends(names: Sequence[tuple[str, str]], tensors: Sequence[Tensor]) -> dict[str, int]:
-    """The addresses and row strides of the states at one end of time."""
+def ends(
+    sizes: Sizes, names: Sequence[tuple[str, str]], tensors: Sequence[Tensor | None] | None
+) -> dict[str, int]:
+    """The addresses and row strides of the states at one end of time; None is 0."""
     given = {}
-    for (base, row), tensor in zip(names, tensors, strict=True):
-        given[base], given[row] = tensor.data_ptr(), tensor.stride(0)
+    for (base, row), tensor in zip(names, tensors or [None] * len(names), strict=True):
+        if tensor is None:
+            given[base], given[row] = sizes.zeros.data_ptr(), 0
+        else:
+            given[base], given[row] = tensor.data_ptr(), tensor.stride(0)
     return given
 
 
@@ -289,7 +303,8 @@ def _bounds(call: Call) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=128)
 def _all_steps(batch: int, time: int) -> tuple[Tensor, Tensor]:
-    return torch.zeros(batch, dtype=torch.int64), torch.full((batch,), time)
+    first = fresh((batch,), torch.int64, zeros=True)
+    return first, first + time
 
 
 class Fields:

@@ -15,6 +15,7 @@ from comporta.kernels.cpu.table import Jobs
 from comporta.kernels.program import Program
 
 BITS = {torch.float32: 32, torch.float64: 64}
+DTYPES = {bits: dtype for dtype, bits in BITS.items()}
 
 
 @dataclass(frozen=True, slots=True)

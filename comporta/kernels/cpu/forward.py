@@ -11,7 +11,7 @@ from comporta.kernels.cpu import engine
 from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.layout import kept_sections, steps_in_place
-from comporta.kernels.cpu.memory import Lease
+from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import PACK
 from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Task
 from comporta.kernels.cpu.work import Work
@@ -67,9 +67,11 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         call.kept = Lease(made.numbers, x.dtype)
     scratch = Lease(made.scratch, x.dtype)
     output = call.fresh(sizes.hidden)
-    finals = tuple([x.new_empty(sizes.batch, sizes.hidden) for _ in call.state])
+    state_size = sizes.batch, sizes.hidden
+    finals = tuple([fresh(state_size, x.dtype) for _ in sizes.afters])
     given = {
-        **call.given, **ends(sizes.befores, call.state), **ends(sizes.afters, finals),
+        **call.given, **ends(sizes, sizes.befores, call.state),
+        **ends(sizes, sizes.afters, finals),
         "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
         "parity": 0,
     }  # fmt: skip

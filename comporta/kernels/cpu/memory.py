@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,14 @@ _KEPT_BYTES = 512 << 20
 _lock = threading.RLock()
 _free: OrderedDict[tuple[int, torch.dtype], list[Tensor]] = OrderedDict()
 _free_bytes = 0
+
+
+_CPU = torch.device("cpu")
+
+
+def fresh(shape: Sequence[int], dtype: torch.dtype, *, zeros: bool = False) -> Tensor:
+    """New memory, whatever device torch would choose by itself."""
+    return (torch.zeros if zeros else torch.empty)(shape, dtype=dtype, device=_CPU)
 
 
 class Lease:
@@ -34,7 +43,7 @@ class Lease:
             found = _waiting(count, dtype)
             if found is not None:
                 _free_bytes -= found.nbytes
-        self.numbers = torch.empty(count, dtype=dtype) if found is None else found
+        self.numbers = fresh((count,), dtype) if found is None else found
         self.address = self.numbers.data_ptr()
 
     def __del__(self) -> None:

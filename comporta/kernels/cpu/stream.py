@@ -51,7 +51,8 @@ class Stream:
         self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
         sizes = self._call.sizes
         given = {
-            **self._call.given, **ends(sizes.befores, self.state), **ends(sizes.afters, self.state),
+            **self._call.given, **ends(sizes, sizes.befores, self.state),
+            **ends(sizes, sizes.afters, self.state),
             "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
             "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(), "parity": 0,
         }  # fmt: skip
