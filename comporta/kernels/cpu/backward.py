@@ -83,7 +83,7 @@ def backward(
     assert call.kept is not None
     assert not call.spent
     if sizes.batch * sizes.time == 0:
-        return _nothing_ran(call, d_state, wants_x=wants_x)
+        return _nothing_ran(call, d_state, wants_x=wants_x, wants_state=wants_state)
     d_output = None if d_output is None else side_by_side(d_output)
     arriving = [None if gradient is None else side_by_side(gradient) for gradient in d_state]
     row, step, _ = (0, 0, 0) if d_output is None else d_output.stride()
@@ -122,11 +122,15 @@ def backward(
     return Gradients(d_x, before, weights)
 
 
-def _nothing_ran(call: Call, d_state: Sequence[Tensor | None], *, wants_x: bool) -> Gradients:
+def _nothing_ran(
+    call: Call, d_state: Sequence[Tensor | None], *, wants_x: bool, wants_state: bool
+) -> Gradients:
     """The gradients where there was no row, or no step."""
     sizes, dtype = call.sizes, call.x.dtype
     weights = [torch.zeros_like(tensor) for tensor in call.weights.tensors]
     d_x = torch.zeros_like(call.x) if wants_x else None
+    if not wants_state:
+        return Gradients(d_x, None, weights)
     size = sizes.batch, sizes.hidden
     before = [fresh(size, dtype, zeros=True) if d is None else d.clone() for d in d_state]
     return Gradients(d_x, tuple(before), weights)

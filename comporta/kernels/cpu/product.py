@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -30,10 +30,12 @@ _JOBS: dict[str, list[Any]] = {
 }
 JOBS = tuple(_JOBS)
 JOB_ARGUMENTS = [POINTER, I64, I64]
-# Steps and rows of C of one block of `gemm_sum`: a panel of B of that many steps fits the
-# first-level cache, the block of A the second.
-_SUM_BLOCK = 128
+# Steps, by their bytes in a column, and rows of C of one block of `gemm_sum`: a panel of B about
+# fills the first-level cache, the block of A stays in the second.
+_SUM_BLOCK_BYTES = 1024
 _SUM_ROWS = 256
+# So many rows of A are asked for ahead of those that are copied.
+_ROWS_AHEAD = 8
 # Rows of A of one block of `gemm_each`, which stays in the second-level cache.
 _EACH_ROWS = 64
 # A packed matrix beyond this size does not stay in the second-level cache.
@@ -187,27 +189,25 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
     tallest, lanes = rows_at_once(real), real.lanes
     # Both sides are copied, a block at a time: they are read often, and in strides that the
     # caches dislike.
-    left, panel = e.reserve(_SUM_BLOCK * _SUM_ROWS), e.reserve(_SUM_BLOCK * 3 * lanes)
+    block = _SUM_BLOCK_BYTES // real.bytes
+    left = e.reserve((block + lanes // tallest) * _SUM_ROWS)
+    panel = e.reserve(block * 3 * lanes)
     edge = e.reserve(tallest * 3 * lanes)
     cuts = widths(e, e.div(e.add(columns, lanes - 1), lanes))
-    with (
-        e.loop(zero, outer) as o,
-        e.loop(zero, depth, _SUM_BLOCK) as k,
-        e.loop(first_row, last_row, _SUM_ROWS) as i,
-    ):
-        begins = e.builder.and_(e.equal(o, 0), e.equal(k, 0))
-        accumulate = e.builder.select(begins, zero, one)
-        count = e.smaller(e.number(_SUM_BLOCK), e.sub(depth, k))
+    steps = e.mul(outer, depth)
+    with e.loop(zero, steps, block) as s, e.loop(first_row, last_row, _SUM_ROWS) as i:
+        accumulate = e.builder.select(e.equal(s, 0), zero, one)
+        count = e.smaller(e.number(block), e.sub(steps, s))
         height = e.smaller(e.number(_SUM_ROWS), e.sub(last_row, i))
-        _copy_tiles(e, e.at(a, e.mul(o, a_outer), e.mul(k, a_k), i), a_k, left, height, count)
-        source = e.at(b, e.mul(o, b_outer), e.mul(k, b_k))
+        walk = _Walk(s, count, depth)
+        _copy_tiles(e, walk, (e.at(a, i), a_outer, a_k), left, height)
         for width, first_vector, panels_of_width in cuts:
             start = e.mul(first_vector, lanes)
             stop = e.add(start, e.mul(panels_of_width, width * lanes))
             function = tile_function(module, real, Tile(tallest, width, turned=True))
             with e.loop(start, stop, width * lanes) as column:
                 there = e.sub(columns, column)
-                _copy_panel(e, e.at(source, column), b_k, panel, there, width, count)
+                _copy_panel(e, walk, (e.at(b, column), b_outer, b_k), panel, there, width)
                 with e.loop(zero, height, tallest) as m:
                     row = e.add(i, m)
                     matrix = e.div(row, section)
@@ -222,7 +222,7 @@ def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
                         to: Value, row: Value, m: Value = m, function: Value = function
                     ) -> None:
                         e.builder.call(function, [
-                            e.at(left, e.mul(m, count)), e.number(tallest), panel, zero,
+                            e.at(left, _tile_start(e, m, count)), e.number(tallest), panel, zero,
                             to, row, count, accumulate, panel,
                         ])  # fmt: skip
 
@@ -258,24 +258,61 @@ def _copy_part(e: Emitter, part: tuple[Value, Value, Value, Value], edge: Value,
                 e.store_some(e.load(inside), outside, count)
 
 
-def _copy_tiles(e: Emitter, a: Value, a_k: Value, to: Value, rows: Value, count: Value) -> None:
+class _Walk(NamedTuple):
+    """Some of the steps (o, k) in their order: `count` of them from number `first` on."""
+
+    first: Value
+    count: Value
+    depth: Value
+
+    @contextmanager
+    def over(self, e: Emitter, matrix: _Matrix) -> Iterator[tuple[Value, Value]]:
+        """For each step its number in the walk, and the address of its row of a matrix."""
+        begin, o_stride, k_stride = matrix
+        stop = e.add(self.first, self.count)
+        after = e.add(e.div(e.sub(stop, 1), self.depth), 1)
+        with e.loop(e.div(self.first, self.depth), after) as o:
+            passed = e.mul(o, self.depth)
+            k_first, k_stop = e.sub(self.first, passed), e.sub(stop, passed)
+            k_first = e.builder.select(e.less(k_first, 0), e.number(0), k_first)
+            with e.loop(k_first, e.smaller(k_stop, self.depth)) as k:
+                number = e.sub(e.add(passed, k), self.first)
+                yield number, e.at(begin, e.mul(o, o_stride), e.mul(k, k_stride))
+
+
+# Where the row of step (0, 0) stands, and how far it is to the next o and to the next k.
+_Matrix = tuple[Value, Value, Value]
+
+
+def _copy_tiles(e: Emitter, walk: _Walk, a: _Matrix, to: Value, rows: Value) -> None:
     """Copy `rows` columns of A, those of a tile side by side."""
     tallest = rows_at_once(e.real)
     kind = ir.VectorType(e.real.scalar, tallest)
-    with e.loop(e.number(0), count) as k, e.loop(e.number(0), rows, tallest) as m:
-        value = e.builder.load(e.at(a, e.mul(k, a_k), m), typ=kind, align=e.real.bytes)
-        place = e.at(to, e.mul(m, count), e.mul(k, tallest))
+    ahead = e.mul(a[2], _ROWS_AHEAD)
+    with walk.over(e, a) as (number, row), e.loop(e.number(0), rows, tallest) as m:
+        source = e.at(row, m)
+        e.prefetch(e.at(source, ahead))
+        value = e.builder.load(source, typ=kind, align=e.real.bytes)
+        place = e.at(to, _tile_start(e, m, walk.count), e.mul(number, tallest))
         e.builder.store(value, place, align=e.real.bytes)
 
 
-def _copy_panel(e: Emitter, b: Value, b_k: Value, to: Value, columns: Value, width: int,
-                count: Value) -> None:  # fmt: skip
+def _tile_start(e: Emitter, m: Value, count: Value) -> Value:
+    """Where the tile of column m begins among the copied ones of `count` steps.
+
+    Between two of them is room for a vector: at distances of a power of two all would compete for
+    the same few lines of the nearest cache.
+    """
+    return e.mul(m, e.add(count, e.real.lanes // rows_at_once(e.real)))
+
+
+def _copy_panel(e: Emitter, walk: _Walk, b: _Matrix, to: Value, columns: Value, width: int) -> None:
     """Copy a panel of B, with zeros in the columns that it lacks."""
     lanes = e.real.lanes
-    with e.loop(e.number(0), count) as k:
+    with walk.over(e, b) as (number, row):
         for v in range(width):
-            value = e.load_some(e.at(b, e.mul(k, b_k), v * lanes), e.sub(columns, v * lanes))
-            e.store(value, e.at(to, e.mul(k, width * lanes), v * lanes))
+            value = e.load_some(e.at(row, v * lanes), e.sub(columns, v * lanes))
+            e.store(value, e.at(to, e.mul(number, width * lanes), v * lanes))
 
 
 def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
