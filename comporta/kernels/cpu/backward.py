@@ -6,6 +6,8 @@ follow from them by one product each over all steps.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +24,7 @@ from comporta.kernels.cpu.layout import Window, product_gradients, vector_totals
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
-from comporta.kernels.cpu.table import Buffer, Given, Jobs, Listed, Memory, Task
+from comporta.kernels.cpu.table import Buffer, Entry, Given, Jobs, Listed, Memory, Task
 from comporta.kernels.cpu.work import Work
 from comporta.kernels.gradient import differentiate
 from comporta.kernels.program import previous
@@ -199,7 +201,7 @@ def _stacked(
     return packed
 
 
-def _operand(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
+def _source(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
     """Where the matrices of a group find what they are applied to, and how many numbers it has."""
     name, made = group.operands[0], forward_plan(sizes)
     if name == "x":
@@ -217,12 +219,12 @@ def _operand(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
 
 
 def _outer_products(sizes: Sizes) -> tuple[Jobs, tuple[_Again, ...], set[str]]:
-    """The gradients of all matrices, group by group; and which matrices have one."""
-    jobs = sizes.products.jobs(GEMM_SUM)
+    """The gradients of all matrices; and which matrices have one."""
     plan, gradients = schedule(sizes.program), product_gradients(sizes.program)
     groups, windows = (plan.hoisted, *plan.groups), (gradients.hoisted, *gradients.groups)
     targets = dict(sizes.gradients)
     again: list[_Again] = []
+    operands = []
     for group, window in zip(groups, windows, strict=True):
         found = []
         for name in group.matrices:
@@ -232,28 +234,59 @@ def _outer_products(sizes: Sizes) -> tuple[Jobs, tuple[_Again, ...], set[str]]:
                 target = Given(again[-1].name)
             found.append(target)
         if found:
-            _outer(sizes, group, window, found, jobs)
-    return jobs, tuple(again), sizes.gradients.keys() - targets.keys()
+            ordered = [found[i] for i in sorted(range(len(found)), key=window.sections.__getitem__)]
+            first = (window.start - gradients.start) * sizes.width
+            operands.append(_Operand(*_source(sizes, group), ordered, first, sizes.width))
+    return _sums(sizes, operands), tuple(again), sizes.gradients.keys() - targets.keys()
 
 
-def _outer(
-    sizes: Sizes, group: Group, window: Window, targets: Sequence[Given], jobs: Jobs
-) -> None:
-    """The sum over rows and steps of the outer products of a window of `kept` and an operand."""
-    kept, (operand, columns) = forward_plan(sizes).kept, _operand(sizes, group)
-    order = sorted(range(len(targets)), key=lambda i: window.sections[i])
-    rows = len(order) * sizes.width
-    (inner, left, right), (outer, left_outer, right_outer) = _nest(
-        (sizes.batch, kept.row, operand.row), (sizes.time, kept.step, operand.step)
-    )
-    base = kept.base.after(window.start * sizes.width * sizes.real.bytes)
-    # Each thread computes some rows of every product.
-    part = -(-rows // (8 * sizes.threads)) * 8
-    for first in range(0, rows, part):
-        last = min(first + part, rows)
-        jobs.add(base, left, left_outer, operand.base, right, right_outer, columns,
-                 Listed(tuple([targets[i] for i in order])), sizes.width, sizes.hidden, first, last,
-                 inner, outer, work=(last - first) * inner * outer * columns)  # fmt: skip
+class _Operand(NamedTuple):
+    """What some gradients of products, from column `first` on, are multiplied with."""
+
+    buffer: Buffer
+    columns: int
+    targets: list[Given]
+    first: int
+    width: int
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.targets) * self.width
+
+    def work(self, first: int, last: int) -> int:
+        """How many multiply-adds a row takes for the gradients' columns between two."""
+        inside = min(last, self.last) - max(first, self.first)
+        return max(0, inside) * self.columns
+
+
+def _sums(sizes: Sizes, operands: Sequence[_Operand]) -> Jobs:
+    """The sums over rows and steps of the outer products of gradients and operands."""
+    jobs, kept = sizes.products.jobs(GEMM_SUM), forward_plan(sizes).kept
+    gradients = product_gradients(sizes.program)
+    base = kept.base.after(gradients.start * sizes.width * sizes.real.bytes)
+    table: list[Entry] = []
+    for each in operands:
+        row, step = each.buffer.row, each.buffer.step
+        inner, outer = (step, row) if sizes.batch_major else (row, step)
+        table += [each.buffer.base, inner, outer, each.columns, Listed(tuple(each.targets)),
+                  each.first, each.last]  # fmt: skip
+    inner, outer, depth, repeats = kept.row, kept.step, sizes.batch, sizes.time
+    if sizes.batch_major:
+        inner, outer, depth, repeats = outer, inner, repeats, depth
+
+    def work(first: int, last: int) -> int:
+        return sum(operand.work(first, last) for operand in operands)
+
+    # Each thread computes some rows of every matrix, as much work as the others have.
+    columns = range(0, len(gradients.names) * sizes.width + 1, 8)
+    shares = [work(0, columns[-1]) * i / sizes.threads for i in range(1, sizes.threads)]
+    cuts = [columns[bisect_left(columns, share, key=lambda c: work(0, c))] for share in shares]
+    for first, last in itertools.pairwise([0, *cuts, columns[-1]]):
+        if first < last:
+            jobs.add(base, inner, outer, sizes.width, sizes.hidden, first, last, depth, repeats,
+                     len(operands), Listed(tuple(table)),
+                     work=sizes.batch * sizes.time * work(first, last))  # fmt: skip
+    return jobs
 
 
 def _nest(

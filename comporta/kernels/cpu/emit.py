@@ -106,6 +106,9 @@ class Emitter:
     def smaller(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.less(a, b), a, b)
 
+    def larger(self, a: Value, b: Value) -> Value:
+        return self.builder.select(self.less(a, b), b, a)
+
     @contextmanager
     def loop(self, start: Value, stop: Value, step: Value | int = 1) -> Iterator[Value]:
         """`for i in range(start, stop, step)`, the body being that of the `with`."""

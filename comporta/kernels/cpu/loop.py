@@ -17,6 +17,7 @@ from comporta.kernels.cpu import product
 from comporta.kernels.cpu.block import Address, emit_block, emit_idle, emit_tail
 from comporta.kernels.cpu.emit import I64, POINTER, VOID, Emitter, Real, Value
 from comporta.kernels.cpu.layout import Place, Step
+from comporta.kernels.cpu.tile import widths
 
 ARGUMENTS = [POINTER, I64, I64]
 # Rows that share one set of running sums of the vectors' gradients. Threads get whole sets, so
@@ -197,7 +198,7 @@ class _Loop:
     def share(self, vectors: Value) -> tuple[Value, Value]:
         """The first vector of columns and the number of them that this thread multiplies."""
         e = self.e
-        (_, _, threes), *_ = product.widths(e, vectors)
+        (_, _, threes), *_ = widths(e, vectors)
 
         def cut(part: Value) -> Value:
             rounded = e.add(e.mul(threes, part), e.div(self.team, 2))

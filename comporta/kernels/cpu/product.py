@@ -11,31 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 
+from comporta.kernels.cpu import outer
 from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
-from comporta.kernels.cpu.tile import Tile, rows_at_once, tile_function
+from comporta.kernels.cpu.tile import Tile, rows_at_once, tile_function, widths
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
 # gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate, descending)
 GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
-    GEMM_SUM: [POINTER, I64, I64, POINTER, I64, I64, I64, POINTER, *[I64] * 6],
+    GEMM_SUM: outer.ARGUMENTS,
     GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64],
     PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64, I64],
     SUM: [POINTER, I64, I64, POINTER, I64],
 }
 JOBS = tuple(_JOBS)
 JOB_ARGUMENTS = [POINTER, I64, I64]
-# Steps, by their bytes in a column, and rows of C of one block of `gemm_sum`: a panel of B about
-# fills the first-level cache, the block of A stays in the second.
-_SUM_BLOCK_BYTES = 1024
-_SUM_ROWS = 256
-# So many rows of A are asked for ahead of those that are copied.
-_ROWS_AHEAD = 8
 # Rows of A of one block of `gemm_each`, which stays in the second-level cache.
 _EACH_ROWS = 64
 # A packed matrix beyond this size does not stay in the second-level cache.
@@ -47,22 +42,11 @@ def symbol(function: str, real: Real) -> str:
     return f"comporta_{function}_{real.bits}"
 
 
-def panels(vectors: int) -> list[int]:
-    """The widths, in vectors, of the panels that so many vectors of columns are cut into.
-
-    >>> panels(3), panels(4), panels(5), panels(1)
-    ([3], [2, 2], [3, 2], [1])
-    """
-    ones = int(vectors == 1)
-    twos = 0 if ones else -vectors % 3
-    return [3] * ((vectors - 2 * twos - ones) // 3) + [2] * twos + [1] * ones
-
-
 def build(real: Real) -> ir.Module:
     """The module for one number type: `gemm`, and the others run over a table of jobs."""
     module = ir.Module("products")
     gemm = _gemm(module, real)
-    _jobs(module, real, GEMM_SUM, _gemm_sum(module, real))
+    _jobs(module, real, GEMM_SUM, outer.build(module, GEMM_SUM, real))
     _jobs(module, real, GEMM_EACH, _gemm_each(module, real, gemm))
     _jobs(module, real, PACK, _pack(module, real))
     _jobs(module, real, SUM, _sum(module, real))
@@ -161,158 +145,6 @@ def _remaining_rows(e: Emitter, rows: Value, height: int, span: _Span, tile: _Ru
         if together > 1:
             with e.loop(middle, stop, lanes) as column:
                 tile(height, 1, i, column)
-
-
-def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
-    """(width, first vector, number of panels) for the widths 3, 2, 1; see `panels`."""
-    b = e.builder
-    ones = b.zext(e.equal(vectors, 1), I64)
-    remainder = b.srem(e.mul(vectors, 2), e.number(3))  # -vectors mod 3
-    twos = b.select(e.equal(vectors, 1), e.number(0), remainder)
-    threes = e.div(e.sub(e.sub(vectors, e.mul(twos, 2)), ones), 3)
-    after_threes = e.mul(threes, 3)
-    after_twos = e.add(after_threes, e.mul(twos, 2))
-    return [(3, e.number(0), threes), (2, after_threes, twos), (1, after_twos, ones)]
-
-
-def _gemm_sum(module: ir.Module, real: Real) -> ir.Function:
-    """The sum over o of A[o]^T B[o], cut into matrices: columns of A become rows of these.
-
-    gemm_sum(A, a_k, a_outer, B, b_k, b_outer, columns, targets, section, size, first, last, depth,
-    outer): every `section` columns of A are a matrix of `size` rows and `columns` columns, dense at
-    the address that `targets` has for it. Those of the columns from `first` to `last` are computed.
-    """
-    e = Emitter(module, GEMM_SUM, real, _JOBS[GEMM_SUM], internal=True)
-    (a, a_k, a_outer, b, b_k, b_outer, columns, targets, section, size, first_row, last_row, depth,
-     outer) = e.arguments  # fmt: skip
-    zero, one = e.number(0), e.number(1)
-    tallest, lanes = rows_at_once(real), real.lanes
-    # Both sides are copied, a block at a time: they are read often, and in strides that the
-    # caches dislike.
-    block = _SUM_BLOCK_BYTES // real.bytes
-    left = e.reserve((block + lanes // tallest) * _SUM_ROWS)
-    panel = e.reserve(block * 3 * lanes)
-    edge = e.reserve(tallest * 3 * lanes)
-    cuts = widths(e, e.div(e.add(columns, lanes - 1), lanes))
-    steps = e.mul(outer, depth)
-    with e.loop(zero, steps, block) as s, e.loop(first_row, last_row, _SUM_ROWS) as i:
-        accumulate = e.builder.select(e.equal(s, 0), zero, one)
-        count = e.smaller(e.number(block), e.sub(steps, s))
-        height = e.smaller(e.number(_SUM_ROWS), e.sub(last_row, i))
-        walk = _Walk(s, count, depth)
-        _copy_tiles(e, walk, (e.at(a, i), a_outer, a_k), left, height)
-        for width, first_vector, panels_of_width in cuts:
-            start = e.mul(first_vector, lanes)
-            stop = e.add(start, e.mul(panels_of_width, width * lanes))
-            function = tile_function(module, real, Tile(tallest, width, turned=True))
-            with e.loop(start, stop, width * lanes) as column:
-                there = e.sub(columns, column)
-                _copy_panel(e, walk, (e.at(b, column), b_outer, b_k), panel, there, width)
-                with e.loop(zero, height, tallest) as m:
-                    row = e.add(i, m)
-                    matrix = e.div(row, section)
-                    inside = e.sub(row, e.mul(matrix, section))
-                    target = e.builder.load(
-                        e.builder.gep(targets, [matrix], source_etype=I64), typ=POINTER
-                    )
-                    target = e.at(target, e.mul(inside, columns), column)
-                    rows = e.sub(size, inside)
-
-                    def tile(
-                        to: Value, row: Value, m: Value = m, function: Value = function
-                    ) -> None:
-                        e.builder.call(function, [
-                            e.at(left, _tile_start(e, m, count)), e.number(tallest), panel, zero,
-                            to, row, count, accumulate, panel,
-                        ])  # fmt: skip
-
-                    is_whole = e.builder.and_(
-                        e.builder.not_(e.less(rows, tallest)),
-                        e.builder.not_(e.less(there, width * lanes)),
-                    )
-                    with e.builder.if_else(is_whole) as (whole, partly):
-                        with whole:
-                            tile(target, columns)
-                        with partly:
-                            part = target, columns, e.smaller(rows, e.number(tallest)), there
-                            _copy_part(e, part, edge, width, to_edge=True)
-                            tile(edge, e.number(width * lanes))
-                            _copy_part(e, part, edge, width, to_edge=False)
-    e.finish()
-    return e.function
-
-
-def _copy_part(e: Emitter, part: tuple[Value, Value, Value, Value], edge: Value, width: int, *,
-               to_edge: bool) -> None:  # fmt: skip
-    """Copy a part of a matrix (first number, row stride, rows, columns) to or from a whole tile."""
-    target, row, rows, columns = part
-    lanes = e.real.lanes
-    with e.loop(e.number(0), rows) as m:
-        for v in range(width):
-            inside = e.at(edge, e.mul(m, width * lanes), v * lanes)
-            outside = e.at(target, e.mul(row, m), v * lanes)
-            count = e.sub(columns, v * lanes)
-            if to_edge:
-                e.store(e.load_some(outside, count), inside)
-            else:
-                e.store_some(e.load(inside), outside, count)
-
-
-class _Walk(NamedTuple):
-    """Some of the steps (o, k) in their order: `count` of them from number `first` on."""
-
-    first: Value
-    count: Value
-    depth: Value
-
-    @contextmanager
-    def over(self, e: Emitter, matrix: _Matrix) -> Iterator[tuple[Value, Value]]:
-        """For each step its number in the walk, and the address of its row of a matrix."""
-        begin, o_stride, k_stride = matrix
-        stop = e.add(self.first, self.count)
-        after = e.add(e.div(e.sub(stop, 1), self.depth), 1)
-        with e.loop(e.div(self.first, self.depth), after) as o:
-            passed = e.mul(o, self.depth)
-            k_first, k_stop = e.sub(self.first, passed), e.sub(stop, passed)
-            k_first = e.builder.select(e.less(k_first, 0), e.number(0), k_first)
-            with e.loop(k_first, e.smaller(k_stop, self.depth)) as k:
-                number = e.sub(e.add(passed, k), self.first)
-                yield number, e.at(begin, e.mul(o, o_stride), e.mul(k, k_stride))
-
-
-# Where the row of step (0, 0) stands, and how far it is to the next o and to the next k.
-_Matrix = tuple[Value, Value, Value]
-
-
-def _copy_tiles(e: Emitter, walk: _Walk, a: _Matrix, to: Value, rows: Value) -> None:
-    """Copy `rows` columns of A, those of a tile side by side."""
-    tallest = rows_at_once(e.real)
-    kind = ir.VectorType(e.real.scalar, tallest)
-    ahead = e.mul(a[2], _ROWS_AHEAD)
-    with walk.over(e, a) as (number, row), e.loop(e.number(0), rows, tallest) as m:
-        source = e.at(row, m)
-        e.prefetch(e.at(source, ahead))
-        value = e.builder.load(source, typ=kind, align=e.real.bytes)
-        place = e.at(to, _tile_start(e, m, walk.count), e.mul(number, tallest))
-        e.builder.store(value, place, align=e.real.bytes)
-
-
-def _tile_start(e: Emitter, m: Value, count: Value) -> Value:
-    """Where the tile of column m begins among the copied ones of `count` steps.
-
-    Between two of them is room for a vector: at distances of a power of two all would compete for
-    the same few lines of the nearest cache.
-    """
-    return e.mul(m, e.add(count, e.real.lanes // rows_at_once(e.real)))
-
-
-def _copy_panel(e: Emitter, walk: _Walk, b: _Matrix, to: Value, columns: Value, width: int) -> None:
-    """Copy a panel of B, with zeros in the columns that it lacks."""
-    lanes = e.real.lanes
-    with walk.over(e, b) as (number, row):
-        for v in range(width):
-            value = e.load_some(e.at(row, v * lanes), e.sub(columns, v * lanes))
-            e.store(value, e.at(to, e.mul(number, width * lanes), v * lanes))
 
 
 def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:

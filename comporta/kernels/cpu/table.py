@@ -33,7 +33,7 @@ class Given(NamedTuple):
 class Listed(NamedTuple):
     """The address of a list of numbers."""
 
-    numbers: tuple[int | Given, ...]
+    numbers: tuple[Entry, ...]
 
 
 Entry = int | Given | Listed

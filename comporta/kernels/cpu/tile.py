@@ -150,3 +150,26 @@ class _Multiply:
             for j, value in enumerate(right):
                 done.append(e.fma(left, value, sums[m * len(right) + j]))
         return done
+
+
+def panels(vectors: int) -> list[int]:
+    """The widths, in vectors, of the panels that so many vectors of columns are cut into.
+
+    >>> panels(3), panels(4), panels(5), panels(1)
+    ([3], [2, 2], [3, 2], [1])
+    """
+    ones = int(vectors == 1)
+    twos = 0 if ones else -vectors % 3
+    return [3] * ((vectors - 2 * twos - ones) // 3) + [2] * twos + [1] * ones
+
+
+def widths(e: Emitter, vectors: Value) -> list[tuple[int, Value, Value]]:
+    """(width, first vector, number of panels) for the widths 3, 2, 1; see `panels`."""
+    b = e.builder
+    ones = b.zext(e.equal(vectors, 1), I64)
+    remainder = b.srem(e.mul(vectors, 2), e.number(3))  # -vectors mod 3
+    twos = b.select(e.equal(vectors, 1), e.number(0), remainder)
+    threes = e.div(e.sub(e.sub(vectors, e.mul(twos, 2)), ones), 3)
+    after_threes = e.mul(threes, 3)
+    after_twos = e.add(after_threes, e.mul(twos, 2))
+    return [(3, e.number(0), threes), (2, after_threes, twos), (1, after_twos, ones)]
