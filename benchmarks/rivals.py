@@ -1,10 +1,11 @@
-"""gru, lstm and rnn on the CPU beside torch.nn, JAX and ONNX Runtime, over a grid of shapes.
+"""gru, lstm and rnn on the CPU beside torch.nn, JAX, Keras and ONNX Runtime, over many shapes.
 
     python benchmarks/rivals.py [--quick]
 
 All have the same weights; outputs and gradients are compared before anything is timed. Times are
-medians of alternating calls. JAX is a lax.scan under jit; ONNX Runtime runs forward only. Two
-directions and the gradient of the input are measured beside torch.nn.
+medians of alternating calls. JAX is a lax.scan under jit; Keras's layers run on JAX, under jit too;
+ONNX Runtime runs forward only; `compiled.py` has torch.compile. Two directions and the gradient of
+the input are measured beside torch.nn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable
 
 import jax_layers
+import keras_layers
 import limit
 import numpy as np
 import onnx_layers
@@ -107,9 +109,10 @@ def measure(name: str, shape: Shape, seconds: float) -> dict[str, float]:
 
     trains = {"ours": training(mine, x, gradient), "torch": training(theirs, x, gradient)}
     forwards = {"ours": infer(mine), "torch": infer(theirs)}
-    scan = jax_layers.steps(theirs, x, gradient)
-    if scan:
-        forwards["jax"], trains["jax"] = scan
+    for who, rival in (("jax", jax_layers), ("keras", keras_layers)):
+        steps = rival.steps(theirs, x, gradient)
+        if steps:
+            forwards[who], trains[who] = steps
     runtime = onnx_layers.runner(theirs, x, threads=torch.get_num_threads())
     if runtime:
         forwards["onnx"] = runtime
@@ -137,6 +140,8 @@ def check(
     others = {"ours": gradients[1]}
     if "jax" in trains:
         others["jax"] = [np.asarray(g) for g in trains["jax"]()]
+    if "keras" in trains:
+        others["keras"] = keras_layers.gradients(trains["keras"](), layers[0])
     for who, found in others.items():
         for one, other in zip(found, gradients[0], strict=True):
             agree(f"{name} of {who}: a gradient", one, other)
@@ -170,14 +175,17 @@ def main() -> None:
 
 def grid(cells: list[str], seconds: float, gigaflops: float) -> list[str]:
     """Table of all rivals, in one direction and without the gradient of the input."""
-    columns = ["train torch", "train jax", "forward torch", "forward jax", "forward onnx"]
+    columns = [
+        "train torch", "train jax", "train keras",
+        "forward torch", "forward jax", "forward keras", "forward onnx",
+    ]  # fmt: skip
     lines = [
         "Milliseconds of ours, and beside them how many times as long each rival takes. Training: "
         "forward and backward, gradients of the parameters; beside it the share of the limit.",
         "",
-        "| cell | B, T, D, H | train | share | torch.nn | JAX | forward | torch.nn | JAX | ONNX "
-        "Runtime |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cell | B, T, D, H | train | share | torch.nn | JAX | Keras | forward | torch.nn | JAX | "
+        "Keras | ONNX Runtime |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     ratios: dict[tuple[str, str], list[float]] = {}
     for name in cells:
