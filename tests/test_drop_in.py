@@ -16,12 +16,15 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 import comporta.nn
 from comporta.errors import ConfigurationError, ShapeError
 
-BATCH, TIME, INPUT, HIDDEN = 4, 6, 3, 5
+# torch says so once, of its own projections.
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+BATCH, TIME, INPUT, HIDDEN, PROJECTED = 4, 6, 3, 5, 2
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("RNN", {}),
     "rnn-relu": ("RNN", {"nonlinearity": "relu"}),
     "gru": ("GRU", {}),
     "lstm": ("LSTM", {}),
+    "lstm-projected": ("LSTM", {"proj_size": PROJECTED}),
 }
 FORMS = ("time-major", "batch-first", "single", "packed", "packed-sorted")
 # What the house promises of these layers, whatever the comparator would let pass.
@@ -53,7 +56,8 @@ def make_input(form: str) -> tuple[Tensor, list[int] | None]:
 
 def make_states(kind: str, form: str, layers: int) -> list[Tensor]:
     batch = () if form == "single" else (BATCH,)
-    return [torch.randn(layers, *batch, HIDDEN) for _ in range(2 if kind == "lstm" else 1)]
+    sizes = {"lstm": (HIDDEN, HIDDEN), "lstm-projected": (PROJECTED, HIDDEN)}.get(kind, (HIDDEN,))
+    return [torch.randn(layers, *batch, size) for size in sizes]
 
 
 def call(
@@ -167,7 +171,7 @@ def test_no_time_leaves_the_state_alone(kind: str) -> None:
     _, ours = both(kind, INPUT, HIDDEN, 2)
     states = make_states(kind, "time-major", 2)
     output, after = call(ours, torch.randn(0, BATCH, INPUT), None, states)
-    assert output.shape == (0, BATCH, HIDDEN)
+    assert output.shape == (0, BATCH, ours.proj_size or HIDDEN)
     assert all(torch.equal(a, b) for a, b in zip(after, states, strict=True))
 
 
@@ -190,7 +194,8 @@ def test_a_packed_output_is_packed_as_torchs(kind: str, enforce_sorted: bool) ->
 def test_a_time_major_output_can_be_viewed(kind: str) -> None:
     _, ours = both(kind, INPUT, HIDDEN, bidirectional=True)
     output, _ = ours(torch.randn(TIME, BATCH, INPUT))
-    assert output.view(TIME * BATCH, 2 * HIDDEN).shape == (TIME * BATCH, 2 * HIDDEN)
+    columns = 2 * (ours.proj_size or HIDDEN)
+    assert output.view(TIME * BATCH, columns).shape == (TIME * BATCH, columns)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -258,7 +263,7 @@ def test_weights_by_name_are_views(kind: str) -> None:
     _, ours = both(kind, INPUT, HIDDEN, 2, bidirectional=True)
     with torch.no_grad():
         named = ours.weights(1, "reverse")
-        assert {name[0] for name in named} == set("WUbc")
+        assert {name[0] for name in named} == set("WUbcP" if ours.proj_size else "WUbc")
         for weight in named.values():
             weight.fill_(2.0)
     for name, parameter in ours.named_parameters():
@@ -331,7 +336,8 @@ def test_wrong_calls_are_explained(kind: str, args: tuple[Any, ...], message: st
         ({"bias": 1}, "bias must be True or False"),
         ({"batch_first": "yes"}, "batch_first must be True or False"),
         ({"dtype": torch.int64}, "floating-point dtype"),
-        ({"proj_size": 2}, "proj_size=2 is not supported.*torch.nn.LSTM"),
+        ({"proj_size": HIDDEN}, r"proj_size must be a positive integer below .* \(5\); it is 5"),
+        ({"proj_size": -1}, "proj_size must be a positive integer below"),
     ],
 )
 def test_wrong_options_are_explained(options: dict[str, Any], message: str) -> None:

@@ -172,15 +172,15 @@ class LSTM(PackedLayer):
         batch_first: whether inputs and outputs are (B, T, D) and not (T, B, D).
         dropout: probability of zeroing an element between two layers, in training.
         bidirectional: whether each layer also runs from the last step to the first.
-        proj_size: only 0; projections are refused.
+        proj_size: P, where the output and h are a projection of o * tanh(c), below H; 0 for none
+            (Sak, Senior, Beaufays 2014, arXiv:1402.1128).
         device: where the parameters live.
         dtype: their floating-point dtype.
 
-    Deviations: no projections; a sequence of length T = 0 gives an empty output, where torch
-    refuses.
+    Deviation: a sequence of length T = 0 gives an empty output, where torch refuses.
 
     Raises:
-        ConfigurationError: an option out of range, or a projection.
+        ConfigurationError: an option out of range.
 
     >>> output, (h_n, c_n) = LSTM(3, 5, batch_first=True)(torch.randn(2, 7, 3))
     >>> output.shape, c_n.shape
@@ -200,11 +200,6 @@ class LSTM(PackedLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if proj_size != 0:
-            raise ConfigurationError(
-                f"proj_size={proj_size} is not supported: this LSTM has no projection; use "
-                "torch.nn.LSTM for that, or leave proj_size out"
-            )
         super().__init__(
             "LSTM",
             input_size,
@@ -216,6 +211,7 @@ class LSTM(PackedLayer):
             bidirectional=bidirectional,
             device=device,
             dtype=dtype,
+            proj_size=proj_size,
         )
 
     def forward(

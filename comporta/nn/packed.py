@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from comporta import cells
+from comporta.cells.forms import projected
 from comporta.errors import ShapeError
 from comporta.kernels import Program, Weights, compile_cell
 from comporta.nn import stack, weights
 from comporta.nn.checks import check_options, check_tensor
 from comporta.nn.lengths import pack_like, unpack
+from comporta.nn.projection import Projection, check_projection
 from comporta.nn.regularizers import InCall, Regularizers
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
@@ -37,6 +39,7 @@ class PackedLayer(nn.Module):
         bidirectional: bool,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
+        proj_size: int = 0,
     ) -> None:
         super().__init__()
         check_options(
@@ -55,23 +58,34 @@ class PackedLayer(nn.Module):
         self.batch_first = batch_first
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
-        self.proj_size = 0
-        self.program: Program = compile_cell(cells.get(weights.CELLS[mode]), bias=bias)
-        self._names = weights.names(mode, bias)
+        self.proj_size = proj_size
+        cell = cells.get(weights.CELLS[mode])
+        if proj_size != 0:
+            check_projection("proj_size", proj_size, [hidden_size])
+            cell = projected(cell)
+        self.program: Program = compile_cell(cell, bias=bias)
+        self._projection = Projection.of(cell, self.program, proj_size) if proj_size else None
+        matrix = self._projection.matrix if self._projection else None
+        self._names = weights.names(mode, bias, matrix)
         self._calls = self._in_calls()
-        self._parameters_of = [
-            [f"{kind}_l{suffix}" for kind in weights.packed_names(bias)]
-            for suffix in stack.names(num_layers, bidirectional)
-        ]
-        directions = 2 if bidirectional else 1
-        rows = weights.gates(mode) * hidden_size
-        for place, suffix in enumerate(stack.names(num_layers, bidirectional)):
-            width = input_size if place < directions else hidden_size * directions
-            for kind in weights.packed_names(bias):
-                columns = {"weight_ih": (width,), "weight_hh": (hidden_size,)}.get(kind, ())
-                value = torch.empty(rows, *columns, device=device, dtype=dtype)
-                self.register_parameter(f"{kind}_l{suffix}", nn.Parameter(value))
+        self._add_parameters(device, dtype)
         self.reset_parameters()
+
+    def _add_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+        kinds = weights.packed_names(self.bias, bool(self.proj_size))
+        suffixes = stack.names(self.num_layers, self.bidirectional)
+        self._parameters_of = [[f"{kind}_l{suffix}" for kind in kinds] for suffix in suffixes]
+        directions = 2 if self.bidirectional else 1
+        rows, out = weights.gates(self.mode) * self.hidden_size, self.proj_size or self.hidden_size
+        for place, suffix in enumerate(suffixes):
+            width = self.input_size if place < directions else out * directions
+            shapes = {
+                "weight_ih": (rows, width), "weight_hh": (rows, out),
+                "weight_hr": (out, self.hidden_size),
+            }  # fmt: skip
+            for kind in kinds:
+                value = torch.empty(shapes.get(kind, (rows,)), device=device, dtype=dtype)
+                self.register_parameter(f"{kind}_l{suffix}", nn.Parameter(value))
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, uniform within 1 / sqrt(H), in torch's order."""
@@ -115,6 +129,7 @@ class PackedLayer(nn.Module):
             "bidirectional": (self.bidirectional, False),
         }
         shown = f"{self.input_size}, {self.hidden_size}"
+        shown += f", proj_size={self.proj_size}" if self.proj_size else ""
         return shown + "".join(f", {k}={v}" for k, (v, usual) in changed.items() if v != usual)
 
     def _packed(self) -> list[list[Tensor]]:
@@ -131,7 +146,10 @@ class PackedLayer(nn.Module):
     def _in_calls(self) -> list[InCall]:
         """What is drawn in evaluation, and in training."""
         chosen = Regularizers(dropout=self.dropout)
-        return [InCall(chosen, self.program, training) for training in (False, True)]
+        return [
+            InCall(chosen, self.program, training, None, self._projection)
+            for training in (False, True)
+        ]
 
     def _like(self) -> Tensor:
         """A parameter, for its dtype and device."""
@@ -181,15 +199,16 @@ class PackedLayer(nn.Module):
     def _states(
         self, hx: Sequence[Tensor] | None, batch: tuple[int, ...], like: Tensor
     ) -> list[Tensor] | None:
-        """The states to start from, each (L, *batch, H), or (2L, *batch, H); None for 0."""
+        """The states to start from, each (L, *batch, its size), or 2L for L; None for 0."""
         if hx is None:
             return None
         layers = self.num_layers * (2 if self.bidirectional else 1)
-        shape = (layers, *batch, self.hidden_size)
-        names = self.program.states
+        names, hidden, narrow = self.program.states, self.hidden_size, self._projection
+        sizes = [hidden] * len(names) if narrow is None else narrow.sizes(hidden)
         checked = []
-        for name, value in zip(names, hx, strict=True):
+        for name, size, value in zip(names, sizes, hx, strict=True):
             state = check_tensor(value, what=f"{name} of hx", like=like)
+            shape = (layers, *batch, size)
             if state.shape != shape:
                 letters = "(L, B, H)" if batch else "(L, H), the input being a single sequence,"
                 raise ShapeError(

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from comporta.cells import Cell
 from comporta.errors import ConfigurationError
+from comporta.kernels import Weights
 from comporta.kernels.program import Program, previous
 
 
@@ -60,6 +61,7 @@ class Projection:
 
     def weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters as the kernel reads them."""
+        weights = Weights.of(weights).apart()
         size, hidden = weights[self.matrix].shape
         rest = hidden - size
         return {
@@ -81,14 +83,14 @@ class Projection:
         )
 
 
-def check_projection(size: object, hidden_sizes: Sequence[int]) -> None:
-    """Refuse what is no size of a projection.
+def check_projection(name: str, size: object, hidden_sizes: Sequence[int]) -> None:
+    """Refuse what is no size of a projection; `name` is the option's.
 
     Raises:
         ConfigurationError: it is not a positive integer, or not below every hidden size.
     """
     if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < min(hidden_sizes):
         raise ConfigurationError(
-            f"projection_size must be a positive integer below the hidden size "
+            f"{name} must be a positive integer below the hidden size "
             f"({min(hidden_sizes)}); it is {size!r}"
         )

@@ -124,7 +124,7 @@ class Recurrent(nn.Module):
                 f"unknown initial_state {initial_state!r}{nearest(initial_state, _INITIAL_STATES)}"
             )
         if projection_size is not None:
-            check_projection(projection_size, sizes)
+            check_projection("projection_size", projection_size, sizes)
         self.cell = _form(cell_of(cell), layer_norm, projection_size is not None)
         self.input_size = input_size
         self.hidden_sizes = sizes
