@@ -24,7 +24,7 @@ from comporta.nn import GRU, LSTM, Recurrent
 B, T, D, H = 3, 6, 5, 7
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GRU": lambda: GRU(D, H, batch_first=True),
-    "LSTM": lambda: LSTM(D, H, num_layers=2, bidirectional=True),
+    "LSTM": lambda: LSTM(D, H, num_layers=2, bidirectional=True, proj_size=4),
     "Recurrent": lambda: Recurrent("lstm-mogrifier", D, H, num_layers=2, bidirectional=True),
     "a cell of one's own": lambda: Recurrent(Cell("mine", "h = tanh(W @ x + U.T @ h)"), D, H),
     "forms": lambda: Recurrent("lstm", D, [8, H], layer_norm=True, zoneout=0.2, state_dropout=0.1,

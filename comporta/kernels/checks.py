@@ -87,11 +87,14 @@ def hidden_size(program: Program, weights: Mapping[str, Tensor]) -> int:
     Raises:
         ShapeError: there are none.
     """
-    known = Weights.of(weights)
-    return rows_of(program, known.names, [tensor.shape for tensor in known.tensors])
+    if isinstance(weights, Weights):
+        return rows_of(program, weights.names, [tensor.shape for tensor in weights.tensors])
+    return rows_of(program, [(name,) for name in weights], [t.shape for t in weights.values()])
 
 
-def rows_of(program: Program, names: Names, weights: Sequence[tuple[int, ...]]) -> int:
+def rows_of(
+    program: Program, names: Sequence[tuple[str, ...]], weights: Sequence[tuple[int, ...]]
+) -> int:
     """The same by the shapes of the tensors that hold weights."""
     dimensions = dict(program.parameters)
     for stacked, shape in zip(names, weights, strict=True):

@@ -61,7 +61,8 @@ class Projection:
 
     def weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters as the kernel reads them."""
-        weights = Weights.of(weights).apart()
+        if isinstance(weights, Weights):
+            weights = weights.apart()
         size, hidden = weights[self.matrix].shape
         rest = hidden - size
         return {

@@ -278,10 +278,11 @@ def _sums(sizes: Sizes, operands: Sequence[_Operand]) -> Jobs:
         return sum(operand.work(first, last) for operand in operands)
 
     # Each thread computes some rows of every matrix, as much work as the others have.
-    columns = range(0, len(gradients.names) * sizes.width + 1, 8)
-    shares = [work(0, columns[-1]) * i / sizes.threads for i in range(1, sizes.threads)]
+    end = len(gradients.names) * sizes.width
+    columns = [*range(0, end, 8), end]
+    shares = [work(0, end) * i / sizes.threads for i in range(1, sizes.threads)]
     cuts = [columns[bisect_left(columns, share, key=lambda c: work(0, c))] for share in shares]
-    for first, last in itertools.pairwise([0, *cuts, columns[-1]]):
+    for first, last in itertools.pairwise([0, *cuts, end]):
         if first < last:
             jobs.add(base, inner, outer, sizes.width, sizes.hidden, first, last, depth, repeats,
                      len(operands), Listed(tuple(table)),
