@@ -22,6 +22,10 @@ SECONDS = 3.0
 WITHOUT = {
     "four steps of k in a turn of the tile's loop": "tile._STEPS_AT_ONCE = 1",
     "asking ahead for the next panel of a large matrix": "product._NEAR_BYTES = 1 << 60",
+    "every other step from the last panel to the first":
+        "gemm = loop._Loop.gemm; loop._Loop.gemm = lambda self, *a: gemm(self, *a[:-1], self.zero)",
+    "room between the tiles of a block of gradients":
+        "outer._tile_start = lambda e, column, count: e.mul(column, count)",
     "teams where few rows meet many weights": "call._BYTES_OF_A_MEMBER = 1 << 60",
     "torch's own threads (helper threads in their place)": "openmp.offers = lambda threads: False",
     "products of the input in chunks that stay in the cache":
@@ -33,7 +37,7 @@ WITHOUT = {
 _CHILD = """
 import importlib, os, sys, time
 import torch
-from comporta.kernels.cpu import call, machine, memory, openmp, product, tile
+from comporta.kernels.cpu import call, loop, machine, memory, openmp, outer, product, tile
 from comporta.nn import GRU
 forward = importlib.import_module("comporta.kernels.cpu.forward")
 backward = importlib.import_module("comporta.kernels.cpu.backward")

@@ -15,36 +15,26 @@ from multiprocessing.queues import Queue
 
 import torch
 from machine import write_page
+from rivals import CELLS, agree, pair, training
 from timing import interleaved
-from torch import nn
-
-import comporta.nn as ours
 
 LIMIT = 60.0
 LENGTHS = (10, 28, 100)
 BATCH, SIZE = 32, 64
-CELLS = {"gru": (nn.GRU, ours.GRU), "lstm": (nn.LSTM, ours.LSTM), "rnn": (nn.RNN, ours.RNN)}
 
 
 def attempt(name: str, length: int, results: Queue[tuple[float, float, float]]) -> None:
     """Compile a training step; put the seconds it took, and the milliseconds of theirs and ours."""
     torch._dynamo.config.allow_rnn = True
-    theirs, mine = (kind(SIZE, SIZE, batch_first=True) for kind in CELLS[name])
-    mine.load_state_dict(theirs.state_dict())
-    x, gradient = torch.randn(BATCH, length, SIZE), torch.randn(BATCH, length, SIZE)
-    compiled = torch.compile(theirs)
-
-    def step(layer: nn.Module) -> None:
-        layer.zero_grad()
-        layer(x)[0].backward(gradient)
-
+    theirs, mine, x, gradient = pair(name, (BATCH, length, SIZE, SIZE))
+    steps = [training(torch.compile(theirs), x, gradient), training(mine, x, gradient)]
     start = time.perf_counter()
-    step(compiled)
+    steps[0]()
     seconds = time.perf_counter() - start
-    step(mine)
+    steps[1]()
     for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-3, rtol=1e-3)
-    results.put((seconds, *interleaved([lambda: step(compiled), lambda: step(mine)], 3.0)))
+        agree(f"{name}: a gradient", one.grad.numpy(), other.grad.numpy())
+    results.put((seconds, *interleaved(steps, 3.0)))
 
 
 def measure(name: str, length: int) -> str:

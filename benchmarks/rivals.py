@@ -36,6 +36,7 @@ CELLS: dict[str, tuple[type[nn.RNNBase], type[nn.Module]]] = {
     "lstm": (nn.LSTM, ours.LSTM),
     "rnn": (nn.RNN, ours.RNN),
 }
+RIVALS = {"jax": jax_layers, "keras": keras_layers}
 SETTLE = 0.01
 TOLERANCE = 5e-4
 """Largest difference allowed, relative to the largest value: float32 over 2,000 steps."""
@@ -109,7 +110,7 @@ def measure(name: str, shape: Shape, seconds: float) -> dict[str, float]:
 
     trains = {"ours": training(mine, x, gradient), "torch": training(theirs, x, gradient)}
     forwards = {"ours": infer(mine), "torch": infer(theirs)}
-    for who, rival in (("jax", jax_layers), ("keras", keras_layers)):
+    for who, rival in RIVALS.items():
         steps = rival.steps(theirs, x, gradient)
         if steps:
             forwards[who], trains[who] = steps
@@ -138,10 +139,9 @@ def check(
         trains[who]()
     gradients = [[p.grad.numpy() for p in layer.parameters()] for layer in layers]
     others = {"ours": gradients[1]}
-    if "jax" in trains:
-        others["jax"] = [np.asarray(g) for g in trains["jax"]()]
-    if "keras" in trains:
-        others["keras"] = keras_layers.gradients(trains["keras"](), layers[0])
+    for who, rival in RIVALS.items():
+        if who in trains:
+            others[who] = rival.gradients(trains[who](), layers[0])
     for who, found in others.items():
         for one, other in zip(found, gradients[0], strict=True):
             agree(f"{name} of {who}: a gradient", one, other)

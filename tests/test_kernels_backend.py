@@ -335,3 +335,13 @@ def test_a_layer_that_is_not_fused_says_so_once(caplog: pytest.LogCaptureFixture
     assert "in torch: the fused CPU kernel cannot run this: it computes in float32 or float64" in (
         record.getMessage()
     )
+
+
+def test_torchs_default_device_is_not_asked() -> None:
+    # Of sizes that no other test has, so that nothing is kept for them.
+    problem = problems.make("lstm", batch=2, time=3, depth=11, hidden=13)
+    with torch.device("meta"):
+        assert torch.empty(1).is_meta
+        found = problems.solve(problem, "cpu")
+    for name, expected in problems.solve(problem, "cpu").items():
+        assert torch.equal(found[name], expected), name

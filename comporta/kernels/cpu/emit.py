@@ -142,6 +142,14 @@ class Emitter:
         room.type = POINTER  # llvmlite would give it a typed pointer
         return room
 
+    def entry(self, table: Value, place: Value, kind: Any = I64) -> Value:
+        """The number, or the address, at a place of a table of 64-bit numbers."""
+        return self.builder.load(self.entry_place(table, place), typ=kind)
+
+    def entry_place(self, table: Value, place: Value) -> Value:
+        """Where it stands."""
+        return self.builder.gep(table, [place], source_etype=I64)
+
     def load(self, pointer: Value) -> Value:
         """A vector, from any address."""
         return self.builder.load(pointer, typ=self.real.vector, align=self.real.bytes)

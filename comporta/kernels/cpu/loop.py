@@ -88,12 +88,10 @@ class _Loop:
         return e.smaller(first, rows)
 
     def _read(self, table: Value, index: int, field: str) -> Value:
-        b = self.e.builder
-        place = b.gep(table, [self.e.number(index)], source_etype=I64)
         is_address = field.endswith((".base", ".packed")) or field in (
             "starts", "stops", "meeting",
         )  # fmt: skip
-        return b.load(place, typ=POINTER if is_address else I64)
+        return self.e.entry(table, self.e.number(index), POINTER if is_address else I64)
 
     def forward(self) -> None:
         e, f = self.e, self.field
@@ -308,5 +306,4 @@ class _Loop:
             emit_tail(self.e, list(map(address, written)), self.field["size"], self.field["width"])
 
     def bound(self, field: str, b: Value) -> Value:
-        place = self.e.builder.gep(self.field[field], [b], source_etype=I64)
-        return self.e.builder.load(place, typ=I64)
+        return self.e.entry(self.field[field], b)

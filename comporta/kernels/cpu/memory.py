@@ -19,8 +19,6 @@ _KEPT_BYTES = 512 << 20
 _lock = threading.RLock()
 _free: OrderedDict[tuple[int, torch.dtype], list[Tensor]] = OrderedDict()
 _free_bytes = 0
-
-
 _CPU = torch.device("cpu")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -51,7 +51,7 @@ class _Operand(NamedTuple):
         start = e.mul(number, len(cls._fields))
         kinds = {"b": POINTER, "targets": POINTER}
         return cls(*[
-            _entry(e, table, e.add(start, i), kinds.get(field, I64))
+            e.entry(table, e.add(start, i), kinds.get(field, I64))
             for i, field in enumerate(cls._fields)
         ])  # fmt: skip
 
@@ -164,7 +164,7 @@ def _tile(
     above = e.sub(row, operand.first)
     matrix = e.div(above, block.section)
     inside = e.sub(above, e.mul(matrix, block.section))
-    target = e.at(_entry(e, operand.targets, matrix, POINTER), e.mul(inside, columns), column)
+    target = e.at(e.entry(operand.targets, matrix, POINTER), e.mul(inside, columns), column)
     rows, there = e.sub(block.size, inside), e.sub(columns, column)
     left = e.at(room.left, _tile_start(e, e.sub(row, block.first), block.walk.count))
     function = tile_function(e.module, e.real, Tile(tallest, width, turned=True))
@@ -186,11 +186,6 @@ def _tile(
             _copy_part(e, part, room.edge, width, to_edge=True)
             multiply(room.edge, e.number(width * lanes))
             _copy_part(e, part, room.edge, width, to_edge=False)
-
-
-def _entry(e: Emitter, table: Value, place: Value, kind: Any) -> Value:
-    """A number of a table."""
-    return e.builder.load(e.builder.gep(table, [place], source_etype=I64), typ=kind)
 
 
 def _copy_part(e: Emitter, part: tuple[Value, Value, Value, Value], edge: Value, width: int, *,

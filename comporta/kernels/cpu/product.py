@@ -60,10 +60,7 @@ def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> No
     kinds = _JOBS[name]
     with e.loop(first, last) as job:
         start = e.mul(job, len(kinds))
-        arguments = []
-        for i, kind in enumerate(kinds):
-            place = e.builder.gep(table, [e.add(start, i)], source_etype=I64)
-            arguments.append(e.builder.load(place, typ=kind))
+        arguments = [e.entry(table, e.add(start, i), kind) for i, kind in enumerate(kinds)]
         e.builder.call(function, arguments)
     e.finish()
 

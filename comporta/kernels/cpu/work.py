@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from comporta.kernels.cpu import machine, openmp, threads
-from comporta.kernels.cpu.emit import I32, I64, POINTER, VOID, Emitter, Value
+from comporta.kernels.cpu.emit import I32, I64, POINTER, VOID, Emitter
 from comporta.kernels.cpu.loop import ARGUMENTS
 from comporta.kernels.cpu.table import Entry, Given, Listed, Task
 
@@ -157,44 +157,37 @@ def _build() -> ir.Module:
     return module
 
 
-def _read(e: Emitter, table: Value, place: Value, kind: Any = I64) -> Value:
-    """The number at a place of a table."""
-    return e.builder.load(_in(e, table, place), typ=kind)
-
-
-def _in(e: Emitter, table: Value, place: Value) -> Value:
-    return e.builder.gep(table, [place], source_etype=I64)
-
-
 def _work(module: ir.Module) -> None:
     """work(call): fill the tables in the room, and run the tasks."""
     e = Emitter(module, _WORK, machine.real(32), [POINTER])
     (call,) = e.arguments
-    code, fork = (_read(e, call, e.number(i), POINTER) for i in range(len(_CALL)))
-    given = _in(e, call, e.number(len(_CALL)))
-    room = _read(e, given, e.number(0), POINTER)
-    counts = [_read(e, code, e.number(i)) for i in range(2)]
-    region = _read(e, code, e.number(2), POINTER)
+    code, fork = (e.entry(call, e.number(i), POINTER) for i in range(len(_CALL)))
+    given = e.entry_place(call, e.number(len(_CALL)))
+    room = e.entry(given, e.number(0), POINTER)
+    counts = [e.entry(code, e.number(i)) for i in range(2)]
+    region = e.entry(code, e.number(2), POINTER)
     e.builder.store(e.number(0), room)
     with e.loop(e.number(0), counts[0]) as i:
         line = e.add(e.mul(i, len(_RELOCATION)), len(_HEAD))
-        place, slot, plus = (_read(e, code, e.add(line, k)) for k in range(len(_RELOCATION)))
-        e.builder.store(e.add(_read(e, given, slot), plus), _in(e, room, place))
+        place, slot, plus = (e.entry(code, e.add(line, k)) for k in range(len(_RELOCATION)))
+        e.builder.store(e.add(e.entry(given, slot), plus), e.entry_place(room, place))
     tasks = e.add(e.mul(counts[0], len(_RELOCATION)), len(_HEAD))
     with e.loop(e.number(0), counts[1]) as i:
         line = e.add(tasks, e.mul(i, len(_TASK)))
-        function = _read(e, code, line, POINTER)
+        function = e.entry(code, line, POINTER)
         table, data, parts, first, last = (
-            _read(e, code, e.add(line, k)) for k in range(1, len(_TASK))
+            e.entry(code, e.add(line, k)) for k in range(1, len(_TASK))
         )
         with e.builder.if_else(e.equal(parts, 1)) as (alone, shared):
             with alone:
                 kind = ir.FunctionType(VOID, ARGUMENTS)
-                e.call_at(function, kind, [_in(e, room, table), first, last])
+                e.call_at(function, kind, [e.entry_place(room, table), first, last])
             with shared:
                 kind = ir.FunctionType(VOID, [POINTER, POINTER, I32, I32])
                 count = e.builder.trunc(parts, I32)
-                e.call_at(fork, kind, [region, _in(e, room, data), count, ir.Constant(I32, 0)])
+                e.call_at(
+                    fork, kind, [region, e.entry_place(room, data), count, ir.Constant(I32, 0)]
+                )
     e.finish()
 
 
@@ -202,15 +195,15 @@ def _region(module: ir.Module) -> None:
     """region(data): thread i of n calls the function for the parts i, i + n, i + 2 n, ..."""
     e = Emitter(module, _REGION, machine.real(32), [POINTER])
     (data,) = e.arguments
-    function, table = (_read(e, data, e.number(i), POINTER) for i in range(2))
-    parts = _read(e, data, e.number(2))
+    function, table = (e.entry(data, e.number(i), POINTER) for i in range(2))
+    parts = e.entry(data, e.number(2))
     query = ir.FunctionType(I32, [])
     mine, count = (
-        e.builder.sext(e.call_at(_read(e, data, e.number(i), POINTER), query, []), I64)
+        e.builder.sext(e.call_at(e.entry(data, e.number(i), POINTER), query, []), I64)
         for i in (3, 4)
     )
     with e.loop(mine, parts, count) as part:
         place = e.add(e.mul(part, 2), threads.HEAD)
-        bounds = [_read(e, data, place), _read(e, data, e.add(place, 1))]
+        bounds = [e.entry(data, place), e.entry(data, e.add(place, 1))]
         e.call_at(function, ir.FunctionType(VOID, ARGUMENTS), [table, *bounds])
     e.finish()
