@@ -14,6 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # There is a worker for every core: threads beside each other would only wait for it.
     torch.set_num_threads(1)
 
+if not torch.cuda.is_available():
+    # Triton reads it when it is imported.
+    os.environ["TRITON_INTERPRET"] = "1"
+
 Call = Callable[..., tuple[int, str, str]]
 
 

@@ -6,6 +6,7 @@ reference in float64 with `check`, which compares outputs, final states and ever
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from comporta import kernels
 from comporta.cells import Cell, get, names
-from comporta.kernels import Program, compile_cell
+from comporta.kernels import BACKENDS, Program, compile_cell
 
 # The matrices have columns of length about 1 (so that a step neither explodes nor dies), the
 # vectors are far from 0, so that a forgotten one is seen.
@@ -35,6 +36,26 @@ ZONEOUT = Cell(
 CELLS = (*names(), ZONEOUT.name)
 """The catalog, and a cell with streams, which it has none of."""
 
+DTYPES = {
+    "reference": (torch.float32, torch.float64),
+    "cpu": (torch.float32, torch.float64),
+    "gpu": (torch.float32,),
+}
+"""What each backend computes in and is held against here."""
+
+# One cell of each kind. The interpreter takes a tenth of a second for what a GPU does at once.
+_FEW = ("gru", "gru-reset-before", "lstm-peephole", "lstm-layer-norm", "qrnn", "lmu", ZONEOUT.name)
+_ALL_ON_GPU = torch.cuda.is_available() or os.environ.get("COMPORTA_TEST_GPU") == "all"
+
+
+def cells_of(backend: str) -> tuple[str, ...]:
+    """The cells that a backend is tested with: all, where that takes no more than minutes."""
+    return _FEW if backend == "gpu" and not _ALL_ON_GPU else CELLS
+
+
+CASES = [(b, cell, dtype) for b in BACKENDS for cell in cells_of(b) for dtype in DTYPES[b]]
+"""Every backend, cell and dtype."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -49,8 +70,8 @@ class Problem:
     lengths: Tensor | None = None
     reverse: bool = False
 
-    def to(self, dtype: torch.dtype) -> Problem:
-        """The same numbers, rounded to a dtype."""
+    def to(self, dtype: torch.dtype | str) -> Problem:
+        """The same numbers, rounded to a dtype or on another device."""
         return replace(
             self,
             x=self.x.to(dtype),
@@ -112,8 +133,14 @@ def cell_of(cell: str | Cell) -> Cell:
     return ZONEOUT if cell == ZONEOUT.name else get(cell)
 
 
+def device_of(backend: str) -> str:
+    """Where a backend is tested; Triton's interpreter takes the GPU's place if there is none."""
+    return "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
+
+
 def forward(problem: Problem, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run it as it is."""
+    problem = problem.to(device_of(backend))
     with kernels.use(backend):
         return kernels.run(
             problem.program,
@@ -144,7 +171,7 @@ def inputs(problem: Problem) -> dict[str, Tensor]:
 
 def solve(problem: Problem, backend: str) -> Answer:
     """Outputs, final states and the gradients of all inputs, by name."""
-    problem = leaves(problem)
+    problem = leaves(problem.to(device_of(backend)))
     output, finals = forward(problem, backend)
     answer = {"output": output.detach()}
     answer |= {n: value.detach() for n, value in zip(problem.program.states, finals, strict=True)}

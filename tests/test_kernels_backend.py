@@ -102,11 +102,11 @@ def test_half_precision_runs_by_the_reference() -> None:
 
 
 def test_asking_for_a_backend() -> None:
-    problem = problems.make("gru")
+    problem = problems.make("gru", dtype=torch.float32)
     assert choose(problem).backend == "cpu"
     for backend in BACKENDS:
         with kernels.use(backend):
-            assert choose(problem) == kernels.Choice(
+            assert choose(problem.to(problems.device_of(backend))) == kernels.Choice(
                 backend, "asked for with comporta.kernels.use()"
             )
     with kernels.use("reference"):
@@ -280,7 +280,8 @@ def test_modes_without_gradients(mode: Any) -> None:
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "indrnn"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_state_is_a_state_of_zeros(cell: str, backend: str, reverse: bool) -> None:
-    problem = problems.make(cell, reverse=reverse)
+    problem = problems.make(cell, reverse=reverse, dtype=torch.float32)
+    problem = problem.to(problems.device_of(backend))
     at_rest = tuple(torch.zeros_like(value) for value in problem.state)
     found = []
     with kernels.use(backend):

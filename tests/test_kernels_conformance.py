@@ -91,13 +91,17 @@ FORMS: dict[str, Callable[[Problem], Problem]] = {
 }
 
 
+every_case = pytest.mark.parametrize(("backend", "cell", "dtype"), problems.CASES, ids=str)
+every_cell = pytest.mark.parametrize(
+    ("backend", "cell"), [(b, cell) for b in BACKENDS for cell in problems.cells_of(b)]
+)
+
+
 def seed(*what: object) -> int:
     return zlib.crc32(repr(what).encode()) % 1000
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", problems.CELLS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_case
 def test_every_form(backend: str, cell: str, dtype: torch.dtype) -> None:
     for name, form in FORMS.items():
         for batch, time, depth, hidden in [(5, 7, 5, 17), (4, 3, 16, 16)]:
@@ -108,9 +112,7 @@ def test_every_form(backend: str, cell: str, dtype: torch.dtype) -> None:
             problems.compare(form(problem), backend)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", problems.CELLS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_case
 def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
     for number, (batch, time, depth, hidden) in enumerate(SIZES):
         if depth == 1 and "layer-norm" in cell:
@@ -122,9 +124,11 @@ def test_every_size(backend: str, cell: str, dtype: torch.dtype) -> None:
         problems.compare(replace(problem, lengths=rows, reverse=number % 3 == 1), backend)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", [each for each in problems.CELLS if "layer-norm" not in each])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "cell", "dtype"),
+    [case for case in problems.CASES if "layer-norm" not in case[1]],
+    ids=str,
+)
 def test_size_one(backend: str, cell: str, dtype: torch.dtype) -> None:
     """One input, one hidden unit. Each gradient is one number, and may be the small difference of
     large ones: all are compared on one scale. (Of a single unit layer normalization makes 0, and
@@ -141,20 +145,18 @@ def test_size_one(backend: str, cell: str, dtype: torch.dtype) -> None:
         problems.check(together(answer), together(truth), problem)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("cell", problems.CELLS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_case
 def test_without_biases(backend: str, cell: str, dtype: torch.dtype) -> None:
     problem = problems.make(cell, bias=False, dtype=dtype)
     problems.compare(replace(problem, lengths=torch.tensor([0, 5, 2])), backend)
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 4), (3, 0), (0, 0)])
-@pytest.mark.parametrize("cell", problems.CELLS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_cell
 def test_nothing_to_do(backend: str, cell: str, batch: int, time: int) -> None:
     """No rows or no steps: the states pass through, and no gradient comes from nowhere."""
-    problem = problems.make(cell, batch=batch, time=time)
+    dtype = problems.DTYPES[backend][-1]
+    problem = problems.make(cell, batch=batch, time=time, dtype=dtype)
     answer = problems.solve(problem, backend)
     assert answer["output"].shape == (batch, time, 6)
     for i, state in enumerate(problem.program.states):
@@ -164,11 +166,10 @@ def test_nothing_to_do(backend: str, cell: str, batch: int, time: int) -> None:
         assert not answer[f"d{name}"].any()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("cell", problems.CELLS)
+@every_cell
 def test_padding_is_never_read(cell: str, backend: str) -> None:
     """NaN beyond the length of a row reaches nothing, forward or backward."""
-    problem = problems.make(cell, batch=5, time=4)
+    problem = problems.make(cell, batch=5, time=4, dtype=problems.DTYPES[backend][-1])
     rows = lengths(problem)
     assert rows.tolist() == [0, 1, 2, 3, 4]
     for reverse in (False, True):
@@ -224,9 +225,9 @@ def test_a_kernel_of_another_direction_or_length_is_rejected(dtype: torch.dtype)
 
 def test_every_backend_stands_here() -> None:
     """The tests above run over this table, and `use` reaches each of its rows."""
-    assert set(BACKENDS) >= {"reference", "cpu"}
-    problem = problems.make("gru")
+    assert set(BACKENDS) >= {"reference", "cpu", "gpu"}
     for backend in BACKENDS:
+        problem = problems.make("gru", dtype=torch.float32).to(problems.device_of(backend))
         with kernels.use(backend):
             choice = kernels.choose(problem.program, problem.x, problem.state, problem.weights)
         assert choice.backend == backend

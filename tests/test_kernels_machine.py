@@ -17,6 +17,7 @@ import pytest
 import torch
 from llvmlite import ir
 
+from comporta.kernels.cache import cache_folder
 from comporta.kernels.cpu import engine, machine, memory
 from comporta.kernels.cpu.emit import POINTER, Emitter
 from comporta.kernels.cpu.memory import Lease
@@ -190,13 +191,13 @@ def test_processes_that_start_together(filled: tuple[Path, str], tmp_path: Path)
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COMPORTA_CACHE", str(tmp_path / "mine"))
-    assert machine.cache_folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.setenv("COMPORTA_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert machine.cache_folder() == tmp_path / "comporta"
+    assert cache_folder() == tmp_path / "comporta"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert machine.cache_folder() == tmp_path / "home" / ".cache" / "comporta"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "comporta"
 
 
 HEAVY = ("llvmlite", "accelerate", "tokenizers", "numba", "triton", "typer", "rich", "transformers")

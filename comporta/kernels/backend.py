@@ -17,12 +17,13 @@ from functools import cache
 from torch import Tensor
 
 from comporta.errors import BackendError, nearest
-from comporta.kernels import cpu, operator, reference
+from comporta.kernels import cpu, gpu, operator, reference
 from comporta.kernels.checks import check, check_streams, hidden_size
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
-BACKENDS = {"reference": reference.run, "cpu": cpu.run}
+BACKENDS = {"reference": reference.run, "cpu": cpu.run, "gpu": gpu.run}
+_OBSTACLES = {"cpu": cpu.obstacle, "gpu": gpu.obstacle}
 _asked: ContextVar[str | None] = ContextVar("comporta_backend", default=None)
 
 
@@ -42,7 +43,7 @@ def use(backend: str) -> Iterator[None]:
     """Ask for one backend within a `with` block.
 
     Args:
-        backend: "reference" or "cpu".
+        backend: "reference", "cpu" or "gpu".
 
     Raises:
         BackendError: there is no such backend, or (when something is run) it cannot run that.
@@ -68,22 +69,29 @@ def choose(
     if _asked.get():
         return Choice(backend, "asked for with comporta.kernels.use()")
     if obstacle:
-        return Choice(backend, _in_words(obstacle))
+        return Choice(backend, _in_words(x, obstacle))
     dtype = str(x.dtype).removeprefix("torch.")
-    return Choice(backend, f"fused kernel, {dtype} on {cpu.describe()}")
+    where = cpu.describe() if backend == "cpu" else gpu.describe(x)
+    return Choice(backend, f"fused kernel, {dtype} on {where}")
 
 
 def _choose(program: Program, tensors: Sequence[Tensor]) -> tuple[str, str | None]:
     """The backend, and what keeps the fused kernel from running this."""
-    obstacle = cpu.obstacle(program, tensors)
     asked = _asked.get()
-    if asked == "cpu" and obstacle:
-        raise BackendError(f"the backend 'cpu' cannot run this: {obstacle}")
-    return asked or ("reference" if obstacle else "cpu"), obstacle
+    fused = asked if asked in _OBSTACLES else _at_home(tensors[0])
+    obstacle = _OBSTACLES[fused](program, tensors)
+    if asked == fused and obstacle:
+        raise BackendError(f"the backend {asked!r} cannot run this: {obstacle}")
+    return asked or ("reference" if obstacle else fused), obstacle
 
 
-def _in_words(obstacle: str) -> str:
-    return f"the fused CPU kernel cannot run this: {obstacle}"
+def _at_home(x: Tensor) -> str:
+    """The fused backend of a tensor's device."""
+    return "gpu" if x.is_cuda else "cpu"
+
+
+def _in_words(x: Tensor, obstacle: str) -> str:
+    return f"the fused {_at_home(x).upper()} kernel cannot run this: {obstacle}"
 
 
 def run(
@@ -129,7 +137,7 @@ def run(
         known = known.turned([name for name, _ in program.turned])
     chosen, obstacle = _choose(program, (x, *(state or ()), *known.tensors))
     if obstacle and not _asked.get():
-        _tell(_in_words(obstacle))
+        _tell(_in_words(x, obstacle))
     backend = BACKENDS[chosen]
     return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 

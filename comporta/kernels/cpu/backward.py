@@ -20,25 +20,17 @@ from comporta.kernels.cpu import engine
 from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends, side_by_side
 from comporta.kernels.cpu.forward import MOVE
 from comporta.kernels.cpu.forward import plan as forward_plan
-from comporta.kernels.cpu.layout import Window, product_gradients, vector_totals
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
 from comporta.kernels.cpu.table import Buffer, Entry, Given, Jobs, Listed, Memory, Task
 from comporta.kernels.cpu.work import Work
+from comporta.kernels.fused import Gradients
 from comporta.kernels.gradient import differentiate
+from comporta.kernels.kept import Window, product_gradients, vector_totals
 from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
-
-
-@dataclass(frozen=True, slots=True)
-class Gradients:
-    """Gradients of all inputs of a layer, the weights as they are stored."""
-
-    x: Tensor | None
-    state: tuple[Tensor, ...] | None
-    weights: list[Tensor]
 
 
 class _Again(NamedTuple):

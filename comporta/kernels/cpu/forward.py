@@ -10,11 +10,12 @@ from torch import Tensor
 from comporta.kernels.cpu import engine
 from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends
 from comporta.kernels.cpu.emit import Real
-from comporta.kernels.cpu.layout import kept_sections, steps_in_place
+from comporta.kernels.cpu.layout import steps_in_place
 from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import PACK
 from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Task
 from comporta.kernels.cpu.work import Work
+from comporta.kernels.kept import kept_sections
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import Group, schedule
 

@@ -19,12 +19,12 @@ tensors, the output and the further inputs, are as long as they are):
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from comporta.kernels.gradient import COMPARISONS, Adjoint, differentiate, from_next
+from comporta.kernels.kept import Window, kept_sections, product_gradients, vector_totals, window
 from comporta.kernels.program import Operand, Program, previous
 from comporta.kernels.schedule import Phase, Schedule, schedule
 
@@ -56,19 +56,6 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A group's gradients, side by side in `kept`.
-
-    Attributes:
-        start: the first section.
-        sections: for each matrix of the group its section, counted from `start`.
-    """
-
-    start: int
-    sections: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """One step, ready for code: its phases, and where each value is read and written.
 
@@ -97,23 +84,6 @@ class Step:
         """The values that are true or false and not numbers."""
         statements = (s for phase in self.phases for s in phase.statements)
         return frozenset(s.name for s in statements if s.op in COMPARISONS)
-
-
-@dataclass(frozen=True, slots=True)
-class Gradients:
-    """The sections of `kept` that hold the gradients of products.
-
-    Attributes:
-        names: the values, from section `start` on.
-        start: the first section of them.
-        hoisted: the window of the products of x.
-        groups: the windows of the forward step's groups.
-    """
-
-    names: tuple[str, ...]
-    start: int
-    hoisted: Window
-    groups: tuple[Window, ...]
 
 
 class _Writes:
@@ -221,7 +191,7 @@ def backward_step(program: Program) -> Step:
         idle=tuple(map(tuple, writes.idle)),
         sums=tuple(map(tuple, sums)),
         windows=tuple(
-            _window(gradients.names, group.operands, gradients.start) for group in adjoint.groups
+            window(gradients.names, group.operands, gradients.start) for group in adjoint.groups
         ),
         sections={
             "state": len(program.states),
@@ -237,39 +207,6 @@ def backward_step(program: Program) -> Step:
         },
         flat=flat,
     )
-
-
-@cache
-def product_gradients(program: Program) -> Gradients:
-    """The order of the products' gradients, so that each group finds its own side by side."""
-    plan, adjoint = schedule(program), differentiate(program)
-    hoisted = [adjoint.products[result] for result in plan.hoisted.results]
-    inside = [[adjoint.products[r] for r in group.results] for group in plan.groups]
-    in_loop = {name for names in inside for name in names}
-    order = [name for name in hoisted if name not in in_loop]
-    for names in inside:
-        order += sorted(names, key=lambda name: name not in hoisted)
-    for names in (hoisted, *inside):
-        if _find(order, names) is None:
-            order += names
-    operands = [name for name in adjoint.saved if any(g.operands == (name,) for g in plan.groups)]
-    blocks = sum(bool(phase.block) for phase in adjoint.phases)
-    # With one block all that it reads of a row is read before anything is written, and the
-    # gradients can take the place of what was kept, except for the operands of products.
-    start = len(operands) if blocks <= 1 else len(adjoint.saved)
-    windows = [_window(order, names, start) for names in (hoisted, *inside)]
-    return Gradients(tuple(order), start, windows[0], tuple(windows[1:]))
-
-
-def kept_sections(program: Program) -> int:
-    """How many sections the buffer `kept` has."""
-    gradients = product_gradients(program)
-    return max(len(differentiate(program).saved), gradients.start + len(gradients.names))
-
-
-def vector_totals(program: Program) -> tuple[str, ...]:
-    """The distinct gradients of the vectors, in the order of the sections of `total`."""
-    return tuple(dict.fromkeys(differentiate(program).vectors.values()))
 
 
 def _forward_leaves(plan: Schedule) -> dict[str, Place]:
@@ -327,26 +264,6 @@ def _passing(phases: Sequence[Phase], reads: Mapping[str, Place]) -> tuple[str, 
     return tuple(found)
 
 
-def _find(order: Sequence[str], names: Sequence[str]) -> int | None:
-    """Where `names`, in any order, stand side by side."""
-    for start in range(len(order) - len(names) + 1):
-        if Counter(order[start : start + len(names)]) == Counter(names):
-            return start
-    return None
-
-
-def _window(order: Sequence[str], names: Sequence[str], offset: int) -> Window:
-    start = _find(order, names)
-    assert start is not None, "every group was given its place"
-    free = list(order[start : start + len(names)])
-    sections = []
-    for name in names:
-        section = free.index(name)
-        free[section] = ""
-        sections.append(section)
-    return Window(offset + start, tuple(sections))
-
-
 @cache
 def steps_in_place(program: Program) -> bool:
     """Whether a step may write its states over the last ones.
@@ -365,18 +282,3 @@ def steps_in_place(program: Program) -> bool:
         if any(previous(state) in read and k > written[state] for state in program.states):
             return False
     return True
-
-
-@cache
-@cache
-def obstacle(program: Program) -> str | None:
-    """Why the fused kernel cannot run a program, or None."""
-    dimensions = dict(program.dimensions)
-    for statement in program.statements:
-        if dimensions[statement.name] != "H":
-            return f"{statement.name} has the input size D; only values of hidden size are fused"
-        if "x" in statement.operands and statement.op != "product":
-            return "x is used other than in a product"
-        if statement.op == "product" and statement.args[1] in program.vectors:
-            return f"{statement.args[0]} is applied to {statement.args[1]}, which is a parameter"
-    return None

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,6 +17,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from comporta.errors import BackendError
+from comporta.kernels.cache import cache_folder, write_whole
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.loop import REST
 
@@ -78,14 +78,6 @@ def vector_bytes() -> int:
 def real(bits: int) -> Real:
     """The number type of kernels of that many bits on this machine."""
     return Real(bits, 8 * vector_bytes() // bits)
-
-
-def cache_folder() -> Path:
-    """Where compiled code is kept: COMPORTA_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("COMPORTA_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comporta"
 
 
 @cache
@@ -168,10 +160,6 @@ def _digest(path: Path, code: bytes) -> bytes:
 def _write(path: Path, code: bytes) -> None:
     """Keep compiled code; a cache that cannot be written costs time, never correctness."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(_digest(path, code) + code)
-        os.replace(temporary, path)
+        write_whole(path, _digest(path, code) + code)
     except OSError:
         return

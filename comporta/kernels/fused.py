@@ -1,0 +1,130 @@
+"""What fused backends have in common: what none of them runs, and a place in autograd's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from comporta.kernels import reference
+from comporta.kernels.program import Program
+from comporta.kernels.weights import Names, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Gradients of all inputs of a layer, the weights as they are stored."""
+
+    x: Tensor | None
+    state: Sequence[Tensor] | None
+    weights: Sequence[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How a backend runs a layer.
+
+    Attributes:
+        call: makes one run of a layer out of its tensors; its attribute `spent` says whether what
+            the forward pass kept has been written over.
+        forward: a call's output and final states.
+        backward: a call's gradients, from those of the output and of the final states.
+    """
+
+    call: Callable[..., Any]
+    forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+    backward: Callable[..., Gradients]
+
+
+@cache
+def obstacle(program: Program) -> str | None:
+    """Why no fused kernel runs a program, or None."""
+    dimensions = dict(program.dimensions)
+    for statement in program.statements:
+        if dimensions[statement.name] != "H":
+            return f"{statement.name} has the input size D; only values of hidden size are fused"
+        if "x" in statement.operands and statement.op != "product":
+            return "x is used other than in a product"
+        if statement.op == "product" and statement.args[1] in program.vectors:
+            return f"{statement.args[0]} is applied to {statement.args[1]}, which is a parameter"
+    return None
+
+
+def transform() -> str | None:
+    """What torch is doing to its functions that no fused kernel takes part in, or None."""
+    if torch._C._are_functorch_transforms_active():
+        return "it runs inside a torch.func transform"
+    if forward_ad._current_level >= 0:
+        return "it runs under forward-mode differentiation"
+    return None
+
+
+def run(
+    engine: Engine,
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor] | None,
+    weights: Weights,
+    streams: tuple[Tensor, ...],
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a program over a batch of sequences; see `comporta.kernels.run`."""
+    tensors = (x, *(state or ()), *weights.tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        layer: Any = _Layer.apply
+        output, *finals = layer(engine, program, weights.names, streams, lengths, reverse, *tensors)
+        return output, tuple(finals)
+    call = engine.call(program, x, state, weights, streams=streams, lengths=lengths,
+                       reverse=reverse, training=False)  # fmt: skip
+    return engine.forward(call)
+
+
+class _Layer(torch.autograd.Function):
+    """A layer in autograd's graph. Differentiated twice, it is computed by the reference."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: Engine, program: Program, names: Names,
+                streams: tuple[Tensor, ...], lengths: Tensor | None, reverse: bool,
+                *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx.engine, ctx.program, ctx.names = engine, program, names
+        ctx.options = {"streams": streams, "lengths": lengths, "reverse": reverse}
+        ctx.call = _Layer.call(ctx, tensors)
+        output, finals = engine.forward(ctx.call)
+        # The call keeps memory, not tensors: autograd checks those it saved for later changes.
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        return output, *finals
+
+    @staticmethod
+    def call(ctx: Any, tensors: Sequence[Tensor]) -> Any:
+        x, *others = tensors
+        states = len(others) - len(ctx.names)
+        weights = Weights(others[states:], ctx.names)
+        return ctx.engine.call(ctx.program, x, others[:states] or None, weights, training=True,
+                               **ctx.options)  # fmt: skip
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        first = len(ctx.needs_input_grad) - len(tensors)
+        if torch.is_grad_enabled():
+            found = reference.gradients(
+                ctx.program, tensors, ctx.names, gradients, again=True, **ctx.options
+            )
+            return (*[None] * first, *found)
+        if ctx.call.spent:
+            # The graph is walked a second time: what was kept has to be computed again.
+            ctx.call = _Layer.call(ctx, tensors)
+            ctx.engine.forward(ctx.call)
+        wants_x, *others = ctx.needs_input_grad[first:]
+        states = len(others) - len(ctx.names)
+        done = ctx.engine.backward(ctx.call, gradients[0], gradients[1:], wants_x=wants_x,
+                                   wants_state=any(others[:states]))  # fmt: skip
+        d_state = (None,) * states if done.state is None else done.state
+        return (*[None] * first, done.x, *d_state, *done.weights)

@@ -1,0 +1,142 @@
+"""Kernels out of their text, and into how many programs a run is divided."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from comporta.kernels.cache import cache_folder, write_whole
+from comporta.kernels.gpu.loop import Source
+from comporta.kernels.program import Program
+from comporta.kernels.schedule import schedule
+
+DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+# What the matrices of a program may take of a multiprocessor's memory and registers.
+_BYTES_OF_MATRICES = 128 << 10
+# The interpreter runs one program after another: none may wait for a later one.
+_INTERPRETED_PROCESSORS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """How a layer is divided.
+
+    Attributes:
+        rows: of the batch, for each program of the grid; a power of two, as all of these.
+        units: hidden units for each program.
+        depth: how many numbers of an operand are multiplied at once where programs share units.
+        shared: whether the programs of the same rows exchange what their products multiply.
+        slices: how many programs the hidden units are divided among.
+        at_once: how many blocks of rows a launch may have.
+        warps: for each program.
+    """
+
+    rows: int
+    units: int
+    depth: int
+    shared: bool
+    slices: int
+    at_once: int
+    warps: int
+
+
+def interprets() -> bool:
+    """Whether kernels are run by Triton's interpreter, on tensors of any device."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+def tiles(program: Program, batch: int, hidden: int, number_bytes: int, processors: int) -> Tiles:
+    """How a run of these sizes is divided.
+
+    Args:
+        program: what is run.
+        batch: B.
+        hidden: H.
+        number_bytes: of a number of the matrices.
+        processors: how many programs run at the same time.
+    """
+    plan = schedule(program)
+    matrices = sum(len(group.matrices) for group in plan.groups)
+    everything = max(16, triton.next_power_of_2(hidden))
+    unlimited = 1 << 30
+    if not matrices and not any(phase.means for phase in plan.phases):
+        units = min(128, everything)
+        return Tiles(1, units, 16, False, -(-hidden // units), unlimited, 1)
+    rows = min(64, max(16, triton.next_power_of_2(batch))) if matrices else 1
+    if matrices * everything * everything * number_bytes <= _BYTES_OF_MATRICES:
+        return Tiles(min(rows, 16), everything, 16, False, 1, unlimited, 4)
+    blocks = -(-batch // rows)
+    share = max(1, processors // blocks)
+    units = max(16, triton.next_power_of_2(-(-hidden // share)))
+    slices = -(-hidden // units)
+    return Tiles(rows, units, 64, True, slices, max(1, processors // slices), 4)
+
+
+def processors(device: torch.device) -> int:
+    """How many programs a device surely runs at the same time."""
+    if device.type != "cuda":
+        return _INTERPRETED_PROCESSORS
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def launch(
+    source: Source, division: Tiles, x: Tensor, hidden: int, arguments: Mapping[str, Any]
+) -> None:
+    """Run a kernel over all rows.
+
+    Args:
+        source: the kernel.
+        division: how it is divided.
+        x: the input, for its sizes, device and type.
+        hidden: H.
+        arguments: what the kernel is called with, but for what follows from the rest.
+    """
+    batch, time, _ = x.shape
+    blocks = -(-batch // division.rows)
+    given: dict[str, Any] = {**arguments, "rows": batch, "steps": time}
+    if division.shared:
+        sizes = len(source.exchanged) * batch * hidden, len(source.means) * division.slices * batch
+        given["exchange"] = x.new_empty(2 * sizes[0])
+        given["partials"] = x.new_empty(2 * sizes[1], dtype=torch.float32)
+        given["exchange_step"], given["partials_step"] = sizes
+        given["meetings"] = torch.zeros(blocks, dtype=torch.int32, device=x.device)
+    is_exact = torch.backends.cuda.matmul.fp32_precision != "tf32"
+    # The interpreter multiplies bfloat16 as float32, whose products are the same.
+    dot = tl.float32 if interprets() else DTYPES[x.dtype]
+    settings = {
+        "SIZE": hidden, "ROWS": division.rows, "UNITS": division.units,
+        "SLICES": division.slices, "PARTS": triton.next_power_of_2(division.slices),
+        "DEPTH": division.depth, "DOT": dot, "PRECISION": "ieee" if is_exact else "tf32",
+    }  # fmt: skip
+    kernel = _load(source.text)
+    for block in range(0, blocks, division.at_once):
+        given["first"] = block * division.rows
+        grid = min(division.at_once, blocks - block), division.slices
+        kernel[grid](
+            *[given[name] for name in source.arguments], **settings,
+            num_warps=division.warps, launch_cooperative_grid=division.shared,
+        )  # fmt: skip
+
+
+@cache
+def _load(text: str) -> Any:
+    """The kernel of a module, which Triton wants to find in a file."""
+    name = f"comporta_{hashlib.sha256(text.encode()).hexdigest()}"
+    path = cache_folder() / f"{name}.py"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_whole(path, text.encode())
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.loop

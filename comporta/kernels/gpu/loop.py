@@ -1,0 +1,234 @@
+"""The time loop of a layer in Triton, written once for every cell, forward and backward.
+
+A program of the grid runs all steps of some rows of the batch and of some hidden units. All that a
+step computes stays in its registers, states too. Where one program has all hidden units, what a
+product multiplies does as well, and so do the matrices. Where several share them, each stores its
+units of what a product multiplies, they meet, and each loads all of it (`shared`).
+
+Time is the sign of a stride: a kernel is given the first step that it is to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from comporta.kernels.gpu.text import HEADER, Text
+from comporta.kernels.program import Operand, Program
+from comporta.kernels.schedule import Group, Phase
+
+CONSTANTS = ("SIZE", "ROWS", "UNITS", "SLICES", "PARTS", "DEPTH", "DOT", "PRECISION")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kernel as text.
+
+    Attributes:
+        text: a module with the kernel `loop`.
+        arguments: what it is called with, in order; `CONSTANTS` follow.
+        exchanged: the values that products read, a section each of what programs exchange.
+        means: the means over hidden units that programs exchange.
+    """
+
+    text: str
+    arguments: tuple[str, ...]
+    exchanged: tuple[str, ...]
+    means: tuple[str, ...]
+
+
+class Loop:
+    """What both directions of the loop have."""
+
+    def __init__(self, program: Program, phases: Sequence[Phase], *, shared: bool) -> None:
+        self.program, self.phases, self.shared = program, phases, shared
+        self.text = Text()
+        self.arguments: list[str] = []
+        self.groups = [group for phase in phases for group in phase.groups]
+        operands = [operand for group in self.groups for operand in group.operands]
+        self.operands = tuple(dict.fromkeys(operands))
+        self.means = tuple(s.name for phase in phases for s in phase.means)
+        wanted = [*operands, *(o for phase in phases for s in phase.block for o in s.operands)]
+        self.wanted = frozenset(wanted)
+
+    def print(self) -> Source:
+        """The whole kernel."""
+        self.body()
+        names = [*self.arguments, "starts", "stops"]
+        if self.shared:
+            names += ["exchange", "exchange_step", "partials", "partials_step", "meetings"]
+        names += ["first", "rows", "steps"]
+        constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
+        head = f"@triton.jit\ndef loop(\n    {', '.join(names)},\n    {constants},\n):"
+        text = "\n".join([HEADER, "", head, *self.text.lines, ""])
+        return Source(text, tuple(names), self.operands, self.means)
+
+    def body(self) -> None:
+        raise NotImplementedError
+
+    # Tiles in memory.
+
+    def begin(self) -> None:
+        """Which rows and units are this program's."""
+        text = self.text
+        text("row = first + tl.program_id(0) * ROWS + tl.arange(0, ROWS)")
+        text("unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)")
+        text("in_rows = row < rows")
+        text("inside = in_rows[:, None] & (unit < SIZE)[None, :]")
+        text("row = row.to(tl.int64)")
+        text("start = tl.load(starts + row, mask=in_rows, other=0)")
+        text("stop = tl.load(stops + row, mask=in_rows, other=0)")
+        for i, vector in enumerate(self.program.vectors):
+            if vector in self.wanted:
+                text(f"{text.name(vector)} = tl.load(vectors + {i} * SIZE + unit, "
+                     "mask=unit < SIZE, other=0.0).to(tl.float32)[None, :]")  # fmt: skip
+        if self.program.vectors:
+            self.arguments.append("vectors")
+        for i, group in enumerate(self.groups):
+            self.arguments.append(f"weights{i}")
+            if not self.shared:
+                for j in range(len(group.matrices)):
+                    text(f"matrix{i}_{j} = {self.matrix(i, j, 'unit', '(unit < SIZE)')}.to(DOT)")
+        if self.shared:
+            text("meeting = meetings + first // ROWS + tl.program_id(0)")
+            text("everybody = 0")
+            text("here = exchange")
+            text("there = exchange + exchange_step")
+            text("parts = tl.arange(0, PARTS)")
+            text("parts_here = partials")
+            text("parts_there = partials + partials_step")
+
+    def buffer(self, name: str, *, moves: bool = True) -> None:
+        """A buffer of the caller's, with rows, and steps if the loop moves along them."""
+        self.arguments += [name, f"{name}_row", *([f"{name}_time"] if moves else [])]
+        self.text(f"{name}_tile = row[:, None] * {name}_row + unit[None, :]")
+
+    def load(self, value: str, buffer: str, section: int = 0) -> None:
+        """A value from a section of a buffer."""
+        self.text(f"{self.text.name(value)} = tl.load({self.address(buffer, section)}, "
+                  "mask=inside, other=0.0).to(tl.float32)")  # fmt: skip
+
+    def store(self, value: str, buffer: str, section: int = 0) -> None:
+        """A tile to a section of a buffer."""
+        self.text(f"tl.store({self.address(buffer, section)}, "
+                  f"{value}.to({buffer}.dtype.element_ty), mask=inside)")  # fmt: skip
+
+    def address(self, buffer: str, section: int) -> str:
+        return f"{buffer} + {buffer}_tile + {section} * SIZE"
+
+    def advance(self, buffers: Iterable[str]) -> None:
+        """To the next step."""
+        for buffer in buffers:
+            self.text(f"{buffer} += {buffer}_time")
+        if self.shared:
+            # A program is at most one step ahead of another: two slots are enough.
+            self.text("here, there = there, here")
+            self.text("parts_here, parts_there = parts_there, parts_here")
+
+    # The phases of a step.
+
+    def step(self) -> None:
+        """All phases."""
+        made = {s.name for phase in self.phases for s in phase.block}
+        made |= {result for group in self.groups for result in group.results}
+        self.ready([name for name in self.stored if name not in made])
+        number = 0
+        for k, phase in enumerate(self.phases):
+            if k > 0 and self.shared:
+                self.text("everybody += SLICES")
+                self.text("meet(meeting, everybody)")
+                for s in self.phases[k - 1].means:
+                    self.gather(s.name)
+                    self.ready([s.name])
+            for group in phase.groups:
+                self.product(number, group)
+                self.ready(group.results)
+                number += 1
+            for s in phase.statements:
+                self.text.statement(s)
+                self.ready([s.name])
+            for s in phase.means:
+                self.mean(s.name, s.args[0])
+
+    @property
+    def stored(self) -> Iterable[str]:
+        """The values of a step that are stored."""
+        raise NotImplementedError
+
+    def ready(self, names: Iterable[str]) -> None:
+        """Store what is wanted of values that have just been computed."""
+        raise NotImplementedError
+
+    def operand(self, name: str) -> str:
+        """A value that a product multiplies, as a whole tile."""
+        return f"tl.broadcast_to({self.text.name(name)}, [ROWS, UNITS])"
+
+    def exchange(self, name: str, slot: str = "here") -> None:
+        """Let the other programs have this one's units of a value that a product multiplies."""
+        if self.shared:
+            section = self.operands.index(name)
+            place = f"{slot} + ({section} * rows + row)[:, None] * SIZE + unit[None, :]"
+            value = f"{self.operand(name)}.to({slot}.dtype.element_ty)"
+            self.text(f"tl.store({place}, {value}, mask=inside)")
+
+    def mean(self, name: str, of: Operand) -> None:
+        """The mean over all units, or this program's part of it."""
+        total = f"tl.sum(tl.where(inside, {self.text.tile(of)}, 0.0), axis=1)"
+        if not self.shared:
+            self.text(f"{self.text.name(name)} = {total}[:, None] / SIZE")
+            self.ready([name])
+            return
+        place = f"({self.means.index(name)} * SLICES + tl.program_id(1)) * rows + row"
+        self.text(f"tl.store(parts_here + {place}, {total}, mask=in_rows)")
+
+    def gather(self, name: str) -> None:
+        """The mean from the parts of all programs."""
+        place = f"({self.means.index(name)} * SLICES + parts)[None, :] * rows + row[:, None]"
+        self.text(f"means = tl.load(parts_here + {place}, "
+                  "mask=in_rows[:, None] & (parts < SLICES)[None, :], other=0.0, "
+                  'cache_modifier=".cg")')  # fmt: skip
+        self.text(f"{self.text.name(name)} = tl.sum(means, axis=1)[:, None] / SIZE")
+
+    # Products.
+
+    def matrix(self, group: int, number: int, depth: str, mask: str) -> str:
+        """A tile of a matrix, (depth, units)."""
+        raise NotImplementedError
+
+    def sums(self, group: Group) -> list[list[tuple[str, int]]]:
+        """For each result of a group the operands it is a sum over, with their matrices."""
+        raise NotImplementedError
+
+    def product(self, number: int, group: Group) -> None:
+        """The products of a group."""
+        text, sums = self.text, self.sums(group)
+        settings = "input_precision=PRECISION, out_dtype=tl.float32"
+        if not self.shared:
+            for operand in group.operands:
+                text(f"operand = tl.where(inside, {self.operand(operand)}, 0.0)")
+                text(f"{text.name(f'{operand} operand')} = "
+                     f"operand.to(weights{number}.dtype.element_ty).to(DOT)")  # fmt: skip
+            for result, terms in zip(group.results, sums, strict=True):
+                parts = []
+                for operand, j in terms:
+                    tile = text.name(f"{operand} operand")
+                    parts.append(f"tl.dot({tile}, matrix{number}_{j}, {settings})")
+                text(f"{text.name(result)} = {' + '.join(parts)}")
+            return
+        for result in group.results:
+            text(f"{text.name(result)} = tl.zeros([ROWS, UNITS], tl.float32)")
+        with text.block("for begin in tl.range(0, SIZE, DEPTH):"):
+            text("deep = begin + tl.arange(0, DEPTH)")
+            text("is_deep = deep < SIZE")
+            for operand in group.operands:
+                section = self.operands.index(operand)
+                text(f"{text.name(f'{operand} operand')} = tl.load("
+                     f"here + ({section} * rows + row)[:, None] * SIZE + deep[None, :], "
+                     "mask=in_rows[:, None] & is_deep[None, :], other=0.0, "
+                     'cache_modifier=".cg").to(DOT)')  # fmt: skip
+            for result, terms in zip(group.results, sums, strict=True):
+                total = text.name(result)
+                for operand, j in terms:
+                    text(f"matrix = {self.matrix(number, j, 'deep', 'is_deep')}.to(DOT)")
+                    text(f"{total} = tl.dot({text.name(f'{operand} operand')}, matrix, {total}, "
+                         f"{settings})")  # fmt: skip

@@ -1,0 +1,100 @@
+"""What fused kernels keep of a forward pass, a section of hidden size for each value.
+
+The gradients of products take the place of what has been read, so that one large product over all
+steps gives the gradient of a matrix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from comporta.kernels.gradient import differentiate
+from comporta.kernels.program import Program
+from comporta.kernels.schedule import schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A group's gradients, side by side.
+
+    Attributes:
+        start: the first section.
+        sections: for each matrix of the group its section, counted from `start`.
+    """
+
+    start: int
+    sections: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The sections that hold the gradients of products.
+
+    Attributes:
+        names: the values, from section `start` on.
+        start: the first section of them.
+        hoisted: the window of the products of x.
+        groups: the windows of the forward step's groups.
+    """
+
+    names: tuple[str, ...]
+    start: int
+    hoisted: Window
+    groups: tuple[Window, ...]
+
+
+@cache
+def product_gradients(program: Program) -> Gradients:
+    """The order of the products' gradients, so that each group finds its own side by side."""
+    plan, adjoint = schedule(program), differentiate(program)
+    hoisted = [adjoint.products[result] for result in plan.hoisted.results]
+    inside = [[adjoint.products[r] for r in group.results] for group in plan.groups]
+    in_loop = {name for names in inside for name in names}
+    order = [name for name in hoisted if name not in in_loop]
+    for names in inside:
+        order += sorted(names, key=lambda name: name not in hoisted)
+    for names in (hoisted, *inside):
+        if _find(order, names) is None:
+            order += names
+    operands = [name for name in adjoint.saved if any(g.operands == (name,) for g in plan.groups)]
+    blocks = sum(bool(phase.block) for phase in adjoint.phases)
+    # With one block all that it reads of a row is read before anything is written, and the
+    # gradients can take the place of what was kept, except for the operands of products.
+    start = len(operands) if blocks <= 1 else len(adjoint.saved)
+    windows = [window(order, names, start) for names in (hoisted, *inside)]
+    return Gradients(tuple(order), start, windows[0], tuple(windows[1:]))
+
+
+def kept_sections(program: Program) -> int:
+    """How many sections the kept values and the gradients of products take."""
+    gradients = product_gradients(program)
+    return max(len(differentiate(program).saved), gradients.start + len(gradients.names))
+
+
+def vector_totals(program: Program) -> tuple[str, ...]:
+    """The distinct gradients of the vectors."""
+    return tuple(dict.fromkeys(differentiate(program).vectors.values()))
+
+
+def window(order: Sequence[str], names: Sequence[str], offset: int) -> Window:
+    """Where names stand side by side in an order whose first section is `offset`."""
+    start = _find(order, names)
+    assert start is not None, "every group was given its place"
+    free = list(order[start : start + len(names)])
+    sections = []
+    for name in names:
+        section = free.index(name)
+        free[section] = ""
+        sections.append(section)
+    return Window(offset + start, tuple(sections))
+
+
+def _find(order: Sequence[str], names: Sequence[str]) -> int | None:
+    """Where `names`, in any order, stand side by side."""
+    for start in range(len(order) - len(names) + 1):
+        if Counter(order[start : start + len(names)]) == Counter(names):
+            return start
+    return None
