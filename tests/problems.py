@@ -39,18 +39,18 @@ CELLS = (*names(), ZONEOUT.name)
 DTYPES = {
     "reference": (torch.float32, torch.float64),
     "cpu": (torch.float32, torch.float64),
-    "gpu": (torch.float32,),
+    "gpu": (torch.bfloat16, torch.float16, torch.float32),
 }
 """What each backend computes in and is held against here."""
 
 # One cell of each kind. The interpreter takes a tenth of a second for what a GPU does at once.
 _FEW = ("gru", "gru-reset-before", "lstm-peephole", "lstm-layer-norm", "qrnn", "lmu", ZONEOUT.name)
-_ALL_ON_GPU = torch.cuda.is_available() or os.environ.get("COMPORTA_TEST_GPU") == "all"
+ALL_ON_GPU = torch.cuda.is_available() or os.environ.get("COMPORTA_TEST_GPU") == "all"
 
 
 def cells_of(backend: str) -> tuple[str, ...]:
     """The cells that a backend is tested with: all, where that takes no more than minutes."""
-    return _FEW if backend == "gpu" and not _ALL_ON_GPU else CELLS
+    return _FEW if backend == "gpu" and not ALL_ON_GPU else CELLS
 
 
 CASES = [(b, cell, dtype) for b in BACKENDS for cell in cells_of(b) for dtype in DTYPES[b]]

@@ -109,14 +109,9 @@ def launch(
         given["partials"] = x.new_empty(2 * sizes[1], dtype=torch.float32)
         given["exchange_step"], given["partials_step"] = sizes
         given["meetings"] = torch.zeros(blocks, dtype=torch.int32, device=x.device)
-    is_exact = torch.backends.cuda.matmul.fp32_precision != "tf32"
     # The interpreter multiplies bfloat16 as float32, whose products are the same.
     dot = tl.float32 if interprets() else DTYPES[x.dtype]
-    settings = {
-        "SIZE": hidden, "ROWS": division.rows, "UNITS": division.units,
-        "SLICES": division.slices, "PARTS": triton.next_power_of_2(division.slices),
-        "DEPTH": division.depth, "DOT": dot, "PRECISION": "ieee" if is_exact else "tf32",
-    }  # fmt: skip
+    settings = constants(division, hidden, dot, is_exact=_is_exact())
     kernel = _load(source.text)
     for block in range(0, blocks, division.at_once):
         given["first"] = block * division.rows
@@ -124,7 +119,29 @@ def launch(
         kernel[grid](
             *[given[name] for name in source.arguments], **settings,
             num_warps=division.warps, launch_cooperative_grid=division.shared,
+            enable_fp_fusion=True,
         )  # fmt: skip
+
+
+def constants(division: Tiles, hidden: int, dot: Any, *, is_exact: bool) -> dict[str, Any]:
+    """What a kernel is compiled for.
+
+    Args:
+        division: how a run is divided.
+        hidden: H.
+        dot: Triton's type of the numbers that products multiply.
+        is_exact: whether products of float32 are of float32, and not of tf32.
+    """
+    return {
+        "SIZE": hidden, "ROWS": division.rows, "UNITS": division.units,
+        "SLICES": division.slices, "PARTS": triton.next_power_of_2(division.slices),
+        "DEPTH": division.depth, "DOT": dot, "PRECISION": "ieee" if is_exact else "tf32",
+    }  # fmt: skip
+
+
+def _is_exact() -> bool:
+    """Whether torch keeps all digits of float32 in matrix products."""
+    return torch.backends.cuda.matmul.fp32_precision != "tf32"
 
 
 @cache

@@ -1,0 +1,77 @@
+"""Compile kernels for a Hopper GPU, which takes no GPU: python -m compile_for_gpu gru lstm ...
+
+Prints what each takes of a multiprocessor.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from comporta.cells import get
+from comporta.kernels import compile_cell
+from comporta.kernels.gpu import engine
+from comporta.kernels.gpu.directions import backward_source, forward_source
+from comporta.kernels.gpu.loop import Source
+
+HOPPER = GPUTarget("cuda", 90, 32)
+KINDS = {"first": "i32", "rows": "i32", "steps": "i32", "starts": "*i64", "stops": "*i64",
+         "meetings": "*i32", "partials": "*fp32", "totals": "*fp32"}  # fmt: skip
+
+
+def kind(argument: str, number: str) -> str:
+    """The type of an argument of a kernel, as Triton writes it."""
+    if argument in KINDS:
+        return KINDS[argument]
+    return "i64" if argument.endswith(("_row", "_time", "_step")) else f"*{number}"
+
+
+def compiled(source: Source, division: engine.Tiles, hidden: int, number: str) -> Any:
+    """A kernel for a GPU, from float32 ("fp32") or bfloat16 ("bf16")."""
+    function = engine._load(source.text)
+    constants = engine.constants(
+        division, hidden, {"fp32": tl.float32, "bf16": tl.bfloat16}[number], is_exact=True
+    )
+    kinds = {argument: kind(argument, number) for argument in source.arguments}
+    kinds |= dict.fromkeys(constants, "constexpr")
+    names = function.arg_names
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(names)
+        if kinds[name][0] == "*" or name.endswith(("_row", "_time"))
+    }
+    source_tree = ASTSource(
+        fn=function, signature={name: kinds[name] for name in names}, attrs=aligned,
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+    )  # fmt: skip
+    options = {"num_warps": division.warps, "launch_cooperative_grid": division.shared,
+               "enable_fp_fusion": True}  # fmt: skip
+    return triton.compile(source_tree, target=HOPPER, options=options)
+
+
+def main(cells: list[str], sizes: list[int]) -> None:
+    """Compile both directions of some cells."""
+    for cell in cells:
+        program = compile_cell(get(cell))
+        for hidden in sizes:
+            division = engine.tiles(program, 64, hidden, 2, 132)
+            for source in (
+                forward_source(program, training=True, shared=division.shared),
+                backward_source(program, shared=division.shared),
+            ):
+                before = time.perf_counter()
+                kernel = compiled(source, division, hidden, "bf16")
+                took = time.perf_counter() - before
+                print(f"{cell} {hidden} {kernel.metadata.shared} bytes, "
+                      f"registers of {division.warps} warps, {took:.1f} s")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main([word for word in sys.argv[1:] if not word.isdecimal()],
+         [int(word) for word in sys.argv[1:] if word.isdecimal()] or [64, 256])  # fmt: skip

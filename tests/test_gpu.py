@@ -1,0 +1,197 @@
+"""The GPU backend beyond what the tests of all backends ask: programs that share hidden units."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import problems
+import pytest
+import torch
+from problems import Problem
+from torch import Tensor
+
+from comporta import kernels
+from comporta.errors import BackendError
+from comporta.kernels import gpu
+
+engine = pytest.importorskip("comporta.kernels.gpu.engine")
+IS_REAL = torch.cuda.is_available()
+if not IS_REAL:
+    from interleaved import interleaved
+
+# The compiler takes seconds for each.
+COMPILED = problems.CELLS[:-1] if problems.ALL_ON_GPU else ("gru-reset-before", "rnn-layer-norm")
+LENGTHS = torch.tensor([5, 0, 2])
+
+
+def share(monkeypatch: pytest.MonkeyPatch, *, units: int = 16, rows: int = 16) -> None:
+    """Divide the hidden units among several programs whatever their number."""
+    plain = engine.tiles
+
+    def tiles(program: Any, batch: int, hidden: int, *others: Any) -> Any:
+        division = plain(program, batch, hidden, *others)
+        slices = -(-hidden // units)
+        return replace(
+            division, rows=rows, units=units, depth=16, shared=True, slices=slices, at_once=1
+        )
+
+    monkeypatch.setattr(engine, "tiles", tiles)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New memory holds NaN, as it may anywhere."""
+    plain = Tensor.new_empty
+
+    def poisoned(self: Tensor, *size: Any, **options: Any) -> Tensor:
+        found = plain(self, *size, **options)
+        return found.fill_(torch.nan) if found.is_floating_point() else found
+
+    monkeypatch.setattr(Tensor, "new_empty", poisoned)
+
+
+def hold(problem: Problem, seed: int = 0) -> None:
+    """Hold the kernels against the reference; the interpreter runs all programs at once."""
+    if IS_REAL:
+        problems.compare(problem, "gpu")
+        return
+    with interleaved(seed):
+        problems.compare(problem, "gpu")
+
+
+@pytest.mark.parametrize("cell", problems.cells_of("gpu"))
+def test_programs_that_share_hidden_units(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    share(monkeypatch, units=4, rows=2) if not IS_REAL else share(monkeypatch)
+    hidden = 40 if IS_REAL else 11
+    problem = problems.make(cell, hidden=hidden, dtype=torch.float32)
+    hold(problem)
+    hold(replace(problem, lengths=LENGTHS, reverse=True), seed=1)
+
+
+@pytest.mark.skipif(IS_REAL, reason="a GPU draws no order")
+@pytest.mark.parametrize("cell", ["gru", "gru-reset-before", "lstm-layer-norm"])
+def test_programs_that_do_not_wait_are_rejected(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drawn order of programs shows a barrier that is missing."""
+    share(monkeypatch, units=4, rows=4)
+    poison(monkeypatch)
+    load = engine._load
+    # The atomic operation stays, so that another program may go on there.
+    hasty = "tl.atomic_add(meeting, 1)"
+    monkeypatch.setattr(
+        engine, "_load", lambda text: load(text.replace("meet(meeting, everybody)", hasty))
+    )
+    problem = problems.make(cell, hidden=11, dtype=torch.float32)
+    with pytest.raises(AssertionError, match=r"is off by|has NaN in other places"):
+        hold(problem)
+
+
+@pytest.mark.parametrize("cell", problems.cells_of("gpu"))
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_all_that_is_returned_was_written(
+    cell: str, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_shared:
+        share(monkeypatch)
+    poison(monkeypatch)
+    hold(replace(problems.make(cell, dtype=torch.float32, hidden=10), lengths=LENGTHS))
+
+
+@pytest.mark.parametrize("change", [dict, lambda: {"reverse": True}])
+def test_the_same_bits_again(change: Callable[[], dict[str, Any]]) -> None:
+    problem = replace(problems.make("lstm", batch=5, dtype=torch.float32), **change())
+    found = problems.solve(problem, "gpu")
+    problems.assert_same_bits(problems.solve(problem, "gpu"), found)
+
+
+def test_rows_do_not_depend_on_their_company() -> None:
+    problem = problems.make("gru", batch=37, dtype=torch.float32)
+    output, _ = problems.forward(problem, "gpu")
+    for row in (0, 17, 36):
+        alone = replace(
+            problem, x=problem.x[row : row + 1], state=(problem.state[0][row : row + 1],)
+        )
+        assert torch.equal(problems.forward(alone, "gpu")[0][0], output[row])
+
+
+def test_a_batch_of_several_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    share(monkeypatch)
+    launched = []
+    load = engine._load
+
+    class Watched:
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def __getitem__(self, grid: tuple[int, int]) -> Any:
+            launched.append(grid)
+            return self.kernel[grid]
+
+    monkeypatch.setattr(engine, "_load", lambda text: Watched(load(text)))
+    hold(problems.make("lstm-peephole", batch=40, dtype=torch.float32))
+    assert launched == [(1, 1)] * 6
+
+
+def test_twice_backward_and_second_derivatives() -> None:
+    """What was kept is written over: a second walk computes it again."""
+    problem = problems.leaves(
+        problems.make("gru", dtype=torch.float32).to(problems.device_of("gpu"))
+    )
+    output, _ = problems.forward(problem, "gpu")
+    wanted = list(problems.inputs(problem).values())
+    loss = output.square().sum()
+    once = torch.autograd.grad(loss, wanted, retain_graph=True)
+    again = torch.autograd.grad(loss, wanted, retain_graph=True)
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    smooth = torch.autograd.grad(loss, wanted, create_graph=True)
+    (second,) = torch.autograd.grad(smooth[0].square().sum(), problem.x)
+    assert second.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p, "float32, bfloat16 or float16, and these tensors are float64"),
+        (lambda p: replace(p, x=p.x.to("meta")), "are on cpu, meta, not on one GPU"),
+    ],
+)
+def test_what_it_cannot_run_is_said(change: Callable[[Problem], Problem], words: str) -> None:
+    problem = change(problems.make("gru"))
+    tensors = [problem.x, *problem.state, *problem.weights.values()]
+    assert words in str(gpu.obstacle(problem.program, tensors))
+    with (
+        kernels.use("gpu"),
+        pytest.raises(BackendError, match="the backend 'gpu' cannot run this"),
+    ):
+        kernels.choose(problem.program, problem.x, problem.state, problem.weights)
+
+
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu._is_installed.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    problem = problems.make("gru", dtype=torch.float32)
+    tensors = [problem.x, *problem.state, *problem.weights.values()]
+    try:
+        assert gpu.obstacle(problem.program, tensors) == (
+            "Triton is not installed; pip install 'comporta[gpu]'"
+        )
+        assert not gpu.is_interpreted()
+    finally:
+        gpu._is_installed.cache_clear()
+
+
+def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
+    """The interpreter takes more than the compiler does; no GPU is needed for this."""
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "compile_for_gpu", *COMPILED],
+        env=environment, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=500,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("registers") == len(COMPILED) * 2 * 2
