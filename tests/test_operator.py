@@ -18,10 +18,11 @@ from torch.fx import GraphModule
 
 from comporta.cells import Cell
 from comporta.errors import ShapeError
-from comporta.kernels import operator
+from comporta.kernels import cpu, gpu, operator
 from comporta.nn import GRU, LSTM, Recurrent
 
 B, T, D, H = 3, 6, 5, 7
+FUSED = {"cpu": cpu, "gpu": gpu}
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GRU": lambda: GRU(D, H, batch_first=True),
     "LSTM": lambda: LSTM(D, H, num_layers=2, bidirectional=True, proj_size=4),
@@ -46,11 +47,18 @@ def arguments(problem: Problem, *, training: bool = True) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@every_cell
-def test_the_operator_is_the_kernel(cell: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "cell"), [(b, cell) for b in FUSED for cell in problems.cells_of(b)]
+)
+def test_the_operator_is_the_kernel(
+    backend: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In every bit, forward and backward; a gradient of U.T is one of its own here."""
-    problem = problems.leaves(problems.make(cell, batch=5, time=4, hidden=9, dtype=torch.float32))
-    expected = problems.solve(problem, "cpu")
+    device = problems.device_of(backend)
+    monkeypatch.setitem(operator._AT_HOME, device, FUSED[backend])
+    problem = problems.make(cell, batch=5, time=4, hidden=9, dtype=torch.float32)
+    problem = problems.leaves(problem.to(device))
+    expected = problems.solve(problem, backend)
     output, *finals, _ = operator.layer(*arguments(problem))
     loss = sum((v * t).sum() for v, t in zip((output, *finals), problem.towards, strict=True))
     wanted = problems.inputs(problem)
@@ -73,8 +81,13 @@ def test_a_gradient_that_was_not_foreseen() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("cell", ["lstm", "antisymmetric", "gru-zoneout"])
-def test_torchs_own_checks_of_operators(cell: str, dtype: torch.dtype) -> None:
-    problem = problems.make(cell, dtype=dtype)
+@pytest.mark.parametrize("backend", FUSED)
+def test_torchs_own_checks_of_operators(
+    backend: str, cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = problems.device_of(backend)
+    monkeypatch.setitem(operator._AT_HOME, device, FUSED[backend])
+    problem = problems.make(cell, dtype=dtype).to(device)
     given = list(arguments(problem))
     for place in (3, 4):
         given[place] = [each.detach().clone().requires_grad_() for each in given[place]]

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from comporta.errors import ShapeError
-from comporta.kernels import cpu, reference
+from comporta.kernels import cpu, gpu, reference
 from comporta.kernels.checks import at_rest, check, check_streams
 from comporta.kernels.program import Program, from_source
 from comporta.kernels.weights import Weights
+
+_AT_HOME: Mapping[str, Any] = {"cpu": cpu, "cuda": gpu}
 
 
 def is_traced(x: Tensor) -> bool:
@@ -87,10 +89,11 @@ def layer(
     check_streams(program, x, state[0].shape[1], streams)
     if lengths is not None:
         _check_lengths(lengths, x.shape[1])
-    if _is_fused(program, x, *state, *weights):
+    backend = _fused(program, x, *state, *weights)
+    if backend:
         # Not all of it is written, and the same call has to give the same bytes.
-        kept = x.new_zeros(_kept_bytes(program, x, state, training), dtype=torch.uint8)
-        found = cpu.run_into(kept, program, x, state, stored, streams=streams, lengths=lengths,
+        kept = x.new_zeros(_kept_bytes(backend, program, x, state, training), dtype=torch.uint8)
+        found = backend.run_into(kept, program, x, state, stored, streams=streams, lengths=lengths,
                              reverse=reverse, training=training)  # fmt: skip
     else:
         kept = x.new_empty(0, dtype=torch.uint8)
@@ -107,8 +110,8 @@ def _(
 ) -> list[Tensor]:  # fmt: skip
     program = from_source(source)
     hidden = state[0].shape[1]
-    if _is_fused(program, x, *state, *weights):
-        kept = x.new_empty(_kept_bytes(program, x, state, training), dtype=torch.uint8)
+    if backend := _fused(program, x, *state, *weights):
+        kept = x.new_empty(_kept_bytes(backend, program, x, state, training), dtype=torch.uint8)
         output = _in_order_of(x, hidden)
     else:
         kept = x.new_empty(0, dtype=torch.uint8)
@@ -141,9 +144,12 @@ def layer_backward(
     """
     program, stored = from_source(source), Weights(weights, _names(names))
     options: dict[str, Any] = {"streams": streams, "lengths": lengths, "reverse": reverse}
-    if _is_fused(program, x, *state, *weights):
+    if backend := _fused(program, x, *state, *weights):
         # The kernel writes over what was kept, and the graph may be walked once more.
-        return cpu.run_back(kept.clone(), d_output, d_state, program, x, state, stored, **options)
+        gradients: list[Tensor] = backend.run_back(
+            kept.clone(), d_output, d_state, program, x, state, stored, **options
+        )
+        return gradients
     tensors = [each.detach().requires_grad_() for each in (x, *state, *weights)]
     # An operator runs below autograd, which is called back for this.
     autograd = torch._C._SetExcludeDispatchKeyGuard(
@@ -206,16 +212,22 @@ def _backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
 layer.register_autograd(_backward, setup_context=_setup)
 
 
-def _is_fused(program: Program, x: Tensor, *others: Tensor) -> bool:
-    """Whether the fused kernel runs it; the same for a traced call and for the one that runs."""
+def _fused(program: Program, x: Tensor, *others: Tensor) -> Any:
+    """The backend that runs it fused, the same for a traced call and for the one that runs."""
+    backend = _AT_HOME.get(x.device.type)
     alike = all(each.device == x.device and each.dtype == x.dtype for each in others)
-    fits = x.device.type == "cpu" and cpu.computes_in(x.dtype)
-    return alike and fits and not cpu.obstacle_of(program)
+    if backend and alike and backend.computes_in(x.dtype) and not backend.obstacle_of(program):
+        return backend
+    return None
 
 
-def _kept_bytes(program: Program, x: Tensor, state: Sequence[Tensor], training: bool) -> int:
+def _kept_bytes(
+    backend: Any, program: Program, x: Tensor, state: Sequence[Tensor], training: bool
+) -> int:
     batch, time, _ = x.shape
-    return cpu.kept_bytes(program, x.dtype, batch, time, state[0].shape[1], training=training)
+    hidden = state[0].shape[1]
+    found: int = backend.kept_bytes(program, x.dtype, batch, time, hidden, training=training)
+    return found
 
 
 def _check_lengths(lengths: Tensor, time: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,17 @@ from comporta.kernels import fused
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
 
-__all__ = ["describe", "is_interpreted", "obstacle", "run"]
+__all__ = [
+    "computes_in",
+    "describe",
+    "is_interpreted",
+    "kept_bytes",
+    "obstacle",
+    "obstacle_of",
+    "run",
+    "run_back",
+    "run_into",
+]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -32,19 +43,35 @@ def describe(x: Tensor) -> str:
     return "Triton's interpreter" if is_interpreted() else torch.cuda.get_device_name(x.device)
 
 
+def computes_in(dtype: torch.dtype) -> bool:
+    """Whether there are kernels for numbers of that type.
+
+    >>> computes_in(torch.bfloat16), computes_in(torch.float64)
+    (True, False)
+    """
+    return dtype in _DTYPES
+
+
+def obstacle_of(program: Program) -> str | None:
+    """Why the fused kernel cannot run a program, whatever the tensors, or None."""
+    if not _is_installed():
+        return "Triton is not installed; pip install 'comporta[gpu]'"
+    return fused.obstacle(program)
+
+
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, x first, or None."""
     x = tensors[0]
-    if not _is_installed():
-        return "Triton is not installed; pip install 'comporta[gpu]'"
+    if found := obstacle_of(program):
+        return found
     devices = {tensor.device for tensor in tensors}
     if len(devices) > 1 or not (x.is_cuda or (x.is_cpu and is_interpreted())):
         return f"the tensors are on {', '.join(sorted(map(str, devices)))}, not on one GPU"
     dtypes = {tensor.dtype for tensor in tensors}
-    if len(dtypes) > 1 or x.dtype not in _DTYPES:
+    if len(dtypes) > 1 or not computes_in(x.dtype):
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         return f"it computes in float32, bfloat16 or float16, and these tensors are {found}"
-    return fused.transform() or fused.obstacle(program)
+    return fused.transform()
 
 
 @cache
@@ -69,3 +96,55 @@ def run(
     return fused.run(
         engine, program, x, state, Weights.of(weights), tuple(streams), lengths, reverse
     )
+
+
+def kept_bytes(program: Program, dtype: torch.dtype, batch: int, time: int, hidden: int, *,
+               training: bool) -> int:  # fmt: skip
+    """How many bytes `run_into` needs; the sizes may be symbols."""
+    from comporta.kernels.gpu.layer import kept_numbers
+
+    return dtype.itemsize * kept_numbers(program, batch, time, hidden, training=training)
+
+
+def run_into(
+    kept: Tensor,
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Weights,
+    *,
+    training: bool,
+    **options: Any,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a program and leave in `kept` what `run_back` needs of it.
+
+    Args:
+        options: streams, lengths and reverse, as of `run`.
+    """
+    from comporta.kernels.gpu import layer
+
+    call = layer.Call(program, x, state, weights, training=training, **options)
+    call.room = kept.view(x.dtype)
+    return layer.forward(call)
+
+
+def run_back(
+    kept: Tensor,
+    d_output: Tensor | None,
+    d_state: Sequence[Tensor],
+    program: Program,
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Weights,
+    **options: Any,
+) -> list[Tensor]:
+    """The gradients of x, of the states and of the weights; `kept` is written over."""
+    from comporta.kernels.gpu import layer
+
+    call = layer.Call(program, x, state, weights, training=True, **options)
+    call.room = kept.view(x.dtype)
+    found = layer.backward(call, d_output, d_state, wants_x=True, wants_state=True)
+    assert found.x is not None
+    assert found.state is not None
+    # Some are parts of one tensor, which an operator's results may not be.
+    return [found.x.contiguous(), *found.state, *(each.clone() for each in found.weights)]

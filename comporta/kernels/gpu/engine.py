@@ -141,7 +141,7 @@ def constants(division: Tiles, hidden: int, dot: Any, *, is_exact: bool) -> dict
 
 def _is_exact() -> bool:
     """Whether torch keeps all digits of float32 in matrix products."""
-    return torch.backends.cuda.matmul.fp32_precision != "tf32"
+    return bool(torch.backends.cuda.matmul.fp32_precision != "tf32")
 
 
 @cache

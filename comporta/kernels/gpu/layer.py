@@ -25,8 +25,9 @@ class Call:
     """One run of a layer, from its tensors to what the backward pass will need.
 
     Attributes:
-        kept: what the forward kernel leaves for the backward one, (B, T, sections * H).
-        after: the states after the last step.
+        room: what the forward pass leaves for the backward one; its parts are
+        kept: values of every step, (B, T, sections * H), and
+        after: the states after the last one, (states, B, H).
         spent: whether the backward kernel has written over `kept`.
     """
 
@@ -46,8 +47,7 @@ class Call:
         self.streams, self.reverse, self.training = streams, reverse, training
         self.batch, self.time, self.depth = x.shape
         self.hidden = hidden_size(program, weights)
-        self.kept: Tensor | None = None
-        self.after: tuple[Tensor, ...] = ()
+        self.room: Tensor | None = None
         self.spent = False
         self.stored = weights.apart()
         self.starts, self.stops = self._bounds(lengths)
@@ -74,6 +74,24 @@ class Call:
         if self.batch_major:
             return self.x.new_empty(self.batch, self.time, columns)
         return self.x.new_empty(self.time, self.batch, columns).transpose(0, 1)
+
+    @property
+    def kept(self) -> Tensor:
+        """Values of every step, in the memory order of x."""
+        assert self.room is not None
+        count = sections(self.program).count * self.hidden
+        numbers = self.room[: self.batch * self.time * count]
+        if self.batch_major:
+            return numbers.view(self.batch, self.time, count)
+        return numbers.view(self.time, self.batch, count).transpose(0, 1)
+
+    @property
+    def after(self) -> Tensor:
+        """The states after the last step."""
+        assert self.room is not None
+        states = len(self.program.states)
+        numbers = self.room[self.room.numel() - states * self.batch * self.hidden :]
+        return numbers.view(states, self.batch, self.hidden)
 
     def flat(self, tensor: Tensor) -> Tensor:
         """A tensor (B, T, ...) as a matrix, a row for each step in the memory order of x."""
@@ -118,6 +136,13 @@ class Call:
         return tuple(self.x.new_empty(self.batch, self.hidden) for _ in self.program.states)
 
 
+def kept_numbers(program: Program, batch: int, time: int, hidden: int, *, training: bool) -> int:
+    """How many numbers the forward pass keeps; the sizes may be symbols."""
+    if not training:
+        return 0
+    return batch * hidden * (time * sections(program).count + len(program.states))
+
+
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a layer forward.
 
@@ -126,13 +151,13 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         pass needs stays in the call.
     """
     program, hidden = call.program, call.hidden
-    output, call.after = call.fresh(hidden), call.fresh_states()
-    if call.training:
-        call.kept = call.fresh(sections(program).count * hidden)
+    output, after = call.fresh(hidden), call.fresh_states()
+    if call.training and call.room is None:
+        numbers = kept_numbers(program, call.batch, call.time, hidden, training=True)
+        call.room = call.x.new_empty(numbers)
     if call.batch * call.time == 0:
-        state = call.state or [torch.zeros_like(after) for after in call.after]
-        call.after = tuple(value.clone() for value in state)
-        return output, call.after
+        state = call.state or [torch.zeros_like(value) for value in after]
+        return output, tuple(value.clone() for value in state)
     plan = schedule(program)
     inputs = call.fresh(len(plan.hoisted.matrices) * hidden)
     if plan.hoisted.matrices:
@@ -141,12 +166,15 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     given |= {f"weights{i}": call.together(g.matrices) for i, g in enumerate(plan.groups)}
     given |= call.along("inputs", inputs, reverse=call.reverse)
     given |= call.along("output", output, reverse=call.reverse)
-    given |= call.ends("before", call.state) | call.ends("after", call.after)
-    if call.kept is not None:
+    given |= call.ends("before", call.state) | call.ends("after", after)
+    if call.training:
         given |= call.along("kept", call.kept, reverse=call.reverse)
     source = forward_source(program, training=call.training, shared=call.tiles.shared)
     call.launch(source, given, reverse=call.reverse)
-    return output, call.after
+    if call.training:
+        # Those that leave here may be changed in place.
+        torch.stack(after, out=call.after)
+    return output, after
 
 
 def backward(
@@ -162,7 +190,6 @@ def backward(
         wants_x: whether the gradient of x is computed.
         wants_state: whether those of the states before the first step are.
     """
-    assert call.kept is not None
     assert not call.spent
     weights = call.weights.tensors
     d_before = call.fresh_states()
@@ -193,7 +220,7 @@ def _run_steps(
     given |= {f"weights{i}": call.together(g.matrices) for i, g in enumerate(groups)}
     given |= call.along("kept", kept, reverse=back)
     given |= call.along("d_output", d_output, reverse=back)
-    given |= call.ends("d_after", d_state) | call.ends("after", call.after)
+    given |= call.ends("d_after", d_state) | call.ends("after", call.after.unbind())
     given |= call.ends("d_before", d_before)
     call.launch(backward_source(program, shared=call.tiles.shared), given, reverse=back)
     return dict(zip(names, totals.sum(0).unbind(0), strict=True))
