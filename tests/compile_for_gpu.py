@@ -5,8 +5,12 @@ Prints what each takes of a multiprocessor.
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import triton
@@ -19,10 +23,13 @@ from comporta.kernels import compile_cell
 from comporta.kernels.gpu import engine
 from comporta.kernels.gpu.directions import backward_source, forward_source
 from comporta.kernels.gpu.loop import Source
+from comporta.kernels.gpu.scan import backward_scan, forward_scan
+from comporta.kernels.recurrence import is_linear
 
 HOPPER = GPUTarget("cuda", 90, 32)
 KINDS = {"first": "i32", "rows": "i32", "steps": "i32", "starts": "*i64", "stops": "*i64",
-         "meetings": "*i32", "partials": "*fp32", "totals": "*fp32"}  # fmt: skip
+         "meetings": "*i32", "flags": "*i32", "partials": "*fp32", "totals": "*fp32",
+         "carries": "*fp32"}  # fmt: skip
 
 
 def kind(argument: str, number: str) -> str:
@@ -60,16 +67,42 @@ def main(cells: list[str], sizes: list[int]) -> None:
     for cell in cells:
         program = compile_cell(get(cell))
         for hidden in sizes:
-            division = engine.tiles(program, 64, hidden, 2, 132)
-            for source in (
-                forward_source(program, training=True, shared=division.shared),
-                backward_source(program, shared=division.shared),
-            ):
-                before = time.perf_counter()
-                kernel = compiled(source, division, hidden, "bf16")
-                took = time.perf_counter() - before
-                print(f"{cell} {hidden} {kernel.metadata.shared} bytes, "
-                      f"registers of {division.warps} warps, {took:.1f} s")  # fmt: skip
+            for number in ("fp32", "bf16"):
+                bytes_each = 4 if number == "fp32" else 2
+                division = engine.tiles(program, 64, hidden, bytes_each, 132)
+                sources = (forward_source(program, training=True, shared=division.shared),
+                           backward_source(program, shared=division.shared))  # fmt: skip
+                report(cell, number, sources, division, hidden)
+                if is_linear(program):
+                    scans = forward_scan(program, training=True), backward_scan(program)
+                    report(f"{cell} scan", number, scans, engine.scan_tiles(hidden), hidden)
+
+
+def report(
+    name: str, number: str, sources: tuple[Source, Source], division: engine.Tiles, hidden: int
+) -> None:
+    """Compile both directions, and say what each takes."""
+    for direction, source in zip(("forward", "backward"), sources, strict=True):
+        before = time.perf_counter()
+        kernel = compiled(source, division, hidden, number)
+        took = time.perf_counter() - before
+        registers, spilled = taken(kernel.asm["cubin"])
+        print(f"{name} {hidden} {number} {direction}: {division.rows} x {division.units}, "
+              f"{kernel.metadata.shared} bytes shared, {registers} registers, "
+              f"{spilled} bytes spilled, {took:.1f} s", flush=True)  # fmt: skip
+
+
+def taken(code: bytes) -> tuple[int, int]:
+    """The registers of a thread, and what did not fit into them."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        command = [tool, "-res-usage", file.name]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", told)
+    assert found, told
+    return int(found[1]), int(found[2])
 
 
 if __name__ == "__main__":

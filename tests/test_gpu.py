@@ -18,7 +18,8 @@ from torch import Tensor
 
 from comporta import kernels
 from comporta.errors import BackendError
-from comporta.kernels import gpu
+from comporta.kernels import compile_cell, gpu
+from comporta.kernels.recurrence import is_linear
 
 engine = pytest.importorskip("comporta.kernels.gpu.engine")
 IS_REAL = torch.cuda.is_available()
@@ -26,7 +27,7 @@ if not IS_REAL:
     from interleaved import interleaved
 
 # The compiler takes seconds for each.
-COMPILED = problems.CELLS[:-1] if problems.ALL_ON_GPU else ("gru-reset-before", "rnn-layer-norm")
+COMPILED = problems.CELLS[:-1] if problems.ALL_ON_GPU else ("gru-reset-before", "mingru")
 LENGTHS = torch.tensor([5, 0, 2])
 
 
@@ -152,6 +153,38 @@ def test_twice_backward_and_second_derivatives() -> None:
     assert second.abs().max() > 0
 
 
+LINEAR = [c for c in problems.CELLS if is_linear(compile_cell(problems.cell_of(c)))]
+
+
+@pytest.mark.parametrize("dtype", problems.DTYPES["gpu"], ids=str)
+@pytest.mark.parametrize("cell", LINEAR)
+def test_scans_over_time(cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chunks of steps, which wait for each other."""
+    monkeypatch.setattr(engine, "_SCANNED_STEPS", 1)
+    if not IS_REAL:
+        plain = engine.scan_tiles
+        small = {"rows": 4, "units": 4, "slices": 2}
+        monkeypatch.setattr(engine, "scan_tiles", lambda hidden: replace(plain(hidden), **small))
+    poison(monkeypatch)
+    time = 150 if IS_REAL else 11
+    problem = problems.make(cell, time=time, hidden=6, dtype=dtype)
+    hold(problem)
+    lengths = torch.tensor([time, 0, time // 2])
+    hold(replace(problem, lengths=lengths), seed=1)
+    hold(replace(problem, lengths=lengths, reverse=True), seed=2)
+
+
+def test_a_long_sequence_is_scanned_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = []
+    launch = engine.launch_scan
+    monkeypatch.setattr(engine, "launch_scan", lambda *given: run.append(launch(*given)))
+    problems.compare(problems.make("mingru", time=70, dtype=torch.float32), "gpu")
+    assert len(run) == 2
+    problems.compare(problems.make("mingru", time=7, dtype=torch.float32), "gpu")
+    problems.compare(problems.make("gru", time=70, dtype=torch.float32), "gpu")
+    assert len(run) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -194,4 +227,6 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("registers") == len(COMPILED) * 2 * 2
+    for cell in COMPILED:
+        scans = 4 * (cell in LINEAR)
+        assert done.stdout.count(f"{cell} ") == 8 + 2 * scans

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 
 from comporta.kernels.gpu.loop import Loop, Source
-from comporta.kernels.gpu.sections import sections
+from comporta.kernels.gpu.sections import gradient_sections, sections
 from comporta.kernels.gradient import Adjoint, differentiate, from_next
-from comporta.kernels.kept import product_gradients, vector_totals
+from comporta.kernels.kept import vector_totals
 from comporta.kernels.program import Program, previous
 from comporta.kernels.schedule import Group, schedule
 
@@ -162,7 +162,7 @@ class _Backward(Loop):
         for name in names:
             if name in self.kept.gradients:
                 text(f"{self.operand(name)} = tl.where(active, {text.name(name)}, 0.0)")
-                for section in self.places(name):
+                for section in gradient_sections(self.program, name):
                     self.store(self.operand(name), "kept", section)
             if name in self.operands:
                 self.exchange(name)
@@ -172,11 +172,6 @@ class _Backward(Loop):
 
     def operand(self, name: str) -> str:
         return self.text.name(f"{name} stored")
-
-    def places(self, name: str) -> list[int]:
-        """The sections of a product's gradient: one for each group that wants it beside others."""
-        found = product_gradients(self.program)
-        return [found.start + i for i, each in enumerate(found.names) if each == name]
 
     def matrix(self, group: int, number: int, depth: str, mask: str) -> str:
         place = f"({number} * SIZE + {depth})[:, None] * SIZE + unit[None, :]"

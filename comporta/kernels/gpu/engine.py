@@ -17,11 +17,14 @@ from torch import Tensor
 from comporta.kernels.cache import cache_folder, write_whole
 from comporta.kernels.gpu.loop import Source
 from comporta.kernels.program import Program
+from comporta.kernels.recurrence import is_linear
 from comporta.kernels.schedule import schedule
 
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 # What the matrices of a program may take of a multiprocessor's memory and registers.
 _BYTES_OF_MATRICES = 128 << 10
+# With fewer steps than this a scan has nothing to do at once.
+_SCANNED_STEPS = 32
 # The interpreter runs one program after another: none may wait for a later one.
 _INTERPRETED_PROCESSORS = 1
 
@@ -88,10 +91,21 @@ def processors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
+def scans(program: Program, time: int) -> bool:
+    """Whether a program is run by scans over time."""
+    return time >= _SCANNED_STEPS and is_linear(program)
+
+
+def scan_tiles(hidden: int) -> Tiles:
+    """How a scan is divided: into chunks of `rows` steps, each of a row of the batch."""
+    units = min(32, max(16, triton.next_power_of_2(hidden)))
+    return Tiles(64, units, 16, False, -(-hidden // units), 1 << 30, 4)
+
+
 def launch(
     source: Source, division: Tiles, x: Tensor, hidden: int, arguments: Mapping[str, Any]
 ) -> None:
-    """Run a kernel over all rows.
+    """Run a time loop over all rows.
 
     Args:
         source: the kernel.
@@ -109,18 +123,38 @@ def launch(
         given["partials"] = x.new_empty(2 * sizes[1], dtype=torch.float32)
         given["exchange_step"], given["partials_step"] = sizes
         given["meetings"] = torch.zeros(blocks, dtype=torch.int32, device=x.device)
-    # The interpreter multiplies bfloat16 as float32, whose products are the same.
-    dot = tl.float32 if interprets() else DTYPES[x.dtype]
-    settings = constants(division, hidden, dot, is_exact=_is_exact())
-    kernel = _load(source.text)
     for block in range(0, blocks, division.at_once):
         given["first"] = block * division.rows
         grid = min(division.at_once, blocks - block), division.slices
-        kernel[grid](
-            *[given[name] for name in source.arguments], **settings,
-            num_warps=division.warps, launch_cooperative_grid=division.shared,
-            enable_fp_fusion=True,
-        )  # fmt: skip
+        _run(source, division, grid, x, hidden, given)
+
+
+def launch_scan(
+    source: Source, division: Tiles, x: Tensor, hidden: int, arguments: Mapping[str, Any]
+) -> None:
+    """Run a scan over all rows and steps; arguments as of `launch`."""
+    batch, time, _ = x.shape
+    chunks = -(-time // division.rows)
+    columns, carried = batch * division.slices, len(source.exchanged)
+    given = {
+        **arguments, "rows": batch, "steps": time,
+        "carries": x.new_empty(carried * batch * chunks * hidden, dtype=torch.float32),
+        "flags": torch.zeros(carried * columns * chunks, dtype=torch.int32, device=x.device),
+    }  # fmt: skip
+    _run(source, division, (columns, chunks), x, hidden, given)
+
+
+def _run(
+    source: Source, division: Tiles, grid: tuple[int, int], x: Tensor, hidden: int,
+    given: Mapping[str, Any],
+) -> None:  # fmt: skip
+    # The interpreter multiplies bfloat16 as float32, whose products are the same.
+    dot = tl.float32 if interprets() else DTYPES[x.dtype]
+    settings = constants(division, hidden, dot, is_exact=_is_exact())
+    _load(source.text)[grid](
+        *[given[name] for name in source.arguments], **settings, num_warps=division.warps,
+        launch_cooperative_grid=division.shared, enable_fp_fusion=True,
+    )  # fmt: skip
 
 
 def constants(division: Tiles, hidden: int, dot: Any, *, is_exact: bool) -> dict[str, Any]:

@@ -67,3 +67,24 @@ def meet(counter, everybody):
     while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < everybody:
         pass
     tl.debug_barrier()
+
+
+@triton.jit
+def compose(decay, inflow, later_decay, later_inflow):
+    """One step after another, both affine in what is carried to them."""
+    return decay * later_decay, later_decay * inflow + later_inflow
+
+
+@triton.jit
+def announce(flag):
+    """Let `wait_for` go on, which then sees what this program stored."""
+    tl.debug_barrier()
+    tl.atomic_add(flag, 1, sem="release", scope="gpu")
+
+
+@triton.jit
+def wait_for(flag):
+    """Wait until another program has announced something."""
+    while tl.atomic_add(flag, 0, sem="acquire", scope="gpu") == 0:
+        pass
+    tl.debug_barrier()

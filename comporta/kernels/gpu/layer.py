@@ -13,6 +13,7 @@ from comporta.kernels.fused import Gradients
 from comporta.kernels.gpu import engine
 from comporta.kernels.gpu.directions import backward_source, forward_source
 from comporta.kernels.gpu.loop import Source
+from comporta.kernels.gpu.scan import backward_scan, forward_scan
 from comporta.kernels.gpu.sections import sections
 from comporta.kernels.gradient import differentiate
 from comporta.kernels.kept import Window, product_gradients, vector_totals
@@ -51,9 +52,10 @@ class Call:
         self.spent = False
         self.stored = weights.apart()
         self.starts, self.stops = self._bounds(lengths)
-        self.tiles = engine.tiles(
+        self.scans = engine.scans(program, self.time)
+        self.tiles = engine.scan_tiles(self.hidden) if self.scans else engine.tiles(
             program, self.batch, self.hidden, x.element_size(), engine.processors(x.device)
-        )
+        )  # fmt: skip
 
     def _bounds(self, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """For each row the first step it takes part in, and the one after its last."""
@@ -129,7 +131,8 @@ class Call:
         bounds = {"starts": self.starts, "stops": self.stops}
         for i, stream in enumerate(self.streams):
             bounds |= self.along(f"stream{i}", stream, reverse=reverse)
-        engine.launch(source, self.tiles, self.x, self.hidden, {**given, **bounds})
+        launch = engine.launch_scan if self.scans else engine.launch
+        launch(source, self.tiles, self.x, self.hidden, {**given, **bounds})
 
     def fresh_states(self) -> tuple[Tensor, ...]:
         """Room for the states at one end of time."""
@@ -169,7 +172,10 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     given |= call.ends("before", call.state) | call.ends("after", after)
     if call.training:
         given |= call.along("kept", call.kept, reverse=call.reverse)
-    source = forward_source(program, training=call.training, shared=call.tiles.shared)
+    if call.scans:
+        source = forward_scan(program, training=call.training)
+    else:
+        source = forward_source(program, training=call.training, shared=call.tiles.shared)
     call.launch(source, given, reverse=call.reverse)
     if call.training:
         # Those that leave here may be changed in place.
@@ -213,7 +219,11 @@ def _run_steps(
     """The adjoint's steps; the gradients of those vectors that stand nowhere in `kept`."""
     program, back = call.program, not call.reverse
     names = [n for n in vector_totals(program) if n not in sections(program).gradients]
-    blocks = -(-call.batch // call.tiles.rows)
+    if call.scans:
+        source, blocks = backward_scan(program), call.batch * -(-call.time // call.tiles.rows)
+    else:
+        source = backward_source(program, shared=call.tiles.shared)
+        blocks = -(-call.batch // call.tiles.rows)
     totals = call.x.new_empty(blocks, len(names), call.hidden, dtype=torch.float32)
     groups = differentiate(program).groups
     given = call.vectors() | {"totals": totals}
@@ -222,7 +232,7 @@ def _run_steps(
     given |= call.along("d_output", d_output, reverse=back)
     given |= call.ends("d_after", d_state) | call.ends("after", call.after.unbind())
     given |= call.ends("d_before", d_before)
-    call.launch(backward_source(program, shared=call.tiles.shared), given, reverse=back)
+    call.launch(source, given, reverse=back)
     return dict(zip(names, totals.sum(0).unbind(0), strict=True))
 
 

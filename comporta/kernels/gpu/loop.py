@@ -27,7 +27,7 @@ class Source:
     Attributes:
         text: a module with the kernel `loop`.
         arguments: what it is called with, in order; `CONSTANTS` follow.
-        exchanged: the values that products read, a section each of what programs exchange.
+        exchanged: the values that programs exchange, for products or from chunk to chunk.
         means: the means over hidden units that programs exchange.
     """
 
@@ -35,6 +35,13 @@ class Source:
     arguments: tuple[str, ...]
     exchanged: tuple[str, ...]
     means: tuple[str, ...]
+
+
+def kernel(arguments: Sequence[str], body: Text) -> str:
+    """A module with the kernel `loop`."""
+    constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
+    head = f"@triton.jit\ndef loop(\n    {', '.join(arguments)},\n    {constants},\n):"
+    return "\n".join([HEADER, "", head, *body.lines, ""])
 
 
 class Loop:
@@ -58,10 +65,7 @@ class Loop:
         if self.shared:
             names += ["exchange", "exchange_step", "partials", "partials_step", "meetings"]
         names += ["first", "rows", "steps"]
-        constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
-        head = f"@triton.jit\ndef loop(\n    {', '.join(names)},\n    {constants},\n):"
-        text = "\n".join([HEADER, "", head, *self.text.lines, ""])
-        return Source(text, tuple(names), self.operands, self.means)
+        return Source(kernel(names, self.text), tuple(names), self.operands, self.means)
 
     def body(self) -> None:
         raise NotImplementedError

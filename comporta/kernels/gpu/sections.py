@@ -19,14 +19,14 @@ class Sections:
         saved: what the adjoint reads, from section 0 on.
         operands: other values that products multiply.
         previous: the states before the step.
-        gradients: where the gradients of products go, some over what was saved.
+        gradients: the gradients of products, which go over what was saved where they can.
         count: how many sections there are.
     """
 
     saved: tuple[str, ...]
     operands: tuple[str, ...]
     previous: tuple[str, ...]
-    gradients: dict[str, int]
+    gradients: tuple[str, ...]
     count: int
 
     def of(self, name: str) -> int:
@@ -44,11 +44,16 @@ def sections(program: Program) -> Sections:
     before = tuple(map(previous, program.states))
     operands = {group.operands[0] for group in schedule(program).groups}
     others = tuple(sorted(operands.difference(saved, before)))
-    found = product_gradients(program)
     return Sections(
         saved=saved,
         operands=others,
         previous=before,
-        gradients={name: found.start + i for i, name in enumerate(found.names)},
+        gradients=product_gradients(program).names,
         count=kept_sections(program) + len(before) + len(others),
     )
+
+
+def gradient_sections(program: Program, name: str) -> list[int]:
+    """Where a product's gradient goes: once for each group that wants it beside others."""
+    found = product_gradients(program)
+    return [found.start + i for i, each in enumerate(found.names) if each == name]

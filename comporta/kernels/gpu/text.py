@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 
 from comporta.kernels.gpu.functions import (
-    maximum, meet, minimum, relu, sigmoid, softplus, tanh,
+    announce, compose, maximum, meet, minimum, relu, sigmoid, softplus, tanh, wait_for,
 )
 """
 
