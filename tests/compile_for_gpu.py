@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
@@ -57,7 +58,7 @@ def compiled(source: Source, division: engine.Tiles, hidden: int, number: str) -
         fn=function, signature={name: kinds[name] for name in names}, attrs=aligned,
         constexprs={(names.index(name),): value for name, value in constants.items()},
     )  # fmt: skip
-    options = {"num_warps": division.warps, "launch_cooperative_grid": division.shared,
+    options = {"num_warps": division.warps, "launch_cooperative_grid": division.way != "whole",
                "enable_fp_fusion": True}  # fmt: skip
     return triton.compile(source_tree, target=HOPPER, options=options)
 
@@ -68,10 +69,10 @@ def main(cells: list[str], sizes: list[int]) -> None:
         program = compile_cell(get(cell))
         for hidden in sizes:
             for number in ("fp32", "bf16"):
-                bytes_each = 4 if number == "fp32" else 2
-                division = engine.tiles(program, 64, hidden, bytes_each, 132)
-                sources = (forward_source(program, training=True, shared=division.shared),
-                           backward_source(program, shared=division.shared))  # fmt: skip
+                dtype = torch.float32 if number == "fp32" else torch.bfloat16
+                division = engine.tiles(program, 64, hidden, dtype, 132)
+                sources = (forward_source(program, training=True, way=division.way),
+                           backward_source(program, way=division.way))  # fmt: skip
                 report(cell, number, sources, division, hidden)
                 if is_linear(program):
                     scans = forward_scan(program, training=True), backward_scan(program)
@@ -87,7 +88,8 @@ def report(
         kernel = compiled(source, division, hidden, number)
         took = time.perf_counter() - before
         registers, spilled = taken(kernel.asm["cubin"])
-        print(f"{name} {hidden} {number} {direction}: {division.rows} x {division.units}, "
+        print(f"{name} {hidden} {number} {direction}: {division.way}, "
+              f"{division.rows} x {division.units}, {division.warps} warps, "
               f"{kernel.metadata.shared} bytes shared, {registers} registers, "
               f"{spilled} bytes spilled, {took:.1f} s", flush=True)  # fmt: skip
 

@@ -31,15 +31,18 @@ COMPILED = problems.CELLS[:-1] if problems.ALL_ON_GPU else ("gru-reset-before", 
 LENGTHS = torch.tensor([5, 0, 2])
 
 
-def share(monkeypatch: pytest.MonkeyPatch, *, units: int = 16, rows: int = 16) -> None:
+def share(
+    monkeypatch: pytest.MonkeyPatch, way: str = "held", *, units: int = 16, rows: int = 16
+) -> None:
     """Divide the hidden units among several programs whatever their number."""
     plain = engine.tiles
 
     def tiles(program: Any, batch: int, hidden: int, *others: Any) -> Any:
         division = plain(program, batch, hidden, *others)
         slices = -(-hidden // units)
+        depth = 16 if way == "streamed" else -(-hidden // 16) * 16
         return replace(
-            division, rows=rows, units=units, depth=16, shared=True, slices=slices, at_once=1
+            division, rows=rows, units=units, depth=depth, way=way, slices=slices, at_once=1
         )
 
     monkeypatch.setattr(engine, "tiles", tiles)
@@ -66,9 +69,12 @@ def hold(problem: Problem, seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("cell", problems.cells_of("gpu"))
-def test_programs_that_share_hidden_units(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    share(monkeypatch, units=4, rows=2) if not IS_REAL else share(monkeypatch)
-    hidden = 40 if IS_REAL else 11
+@pytest.mark.parametrize("way", ["held", "streamed"])
+def test_programs_that_share_hidden_units(
+    way: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, sizes = (40, {}) if IS_REAL else (19, {"units": 8, "rows": 2})
+    share(monkeypatch, way, **sizes)
     problem = problems.make(cell, hidden=hidden, dtype=torch.float32)
     hold(problem)
     hold(replace(problem, lengths=LENGTHS, reverse=True), seed=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from comporta.kernels.gpu.loop import Loop, Source
+from comporta.kernels.gpu.loop import Loop, Source, Way
 from comporta.kernels.gpu.sections import gradient_sections, sections
 from comporta.kernels.gradient import Adjoint, differentiate, from_next
 from comporta.kernels.kept import vector_totals
@@ -14,21 +14,21 @@ from comporta.kernels.schedule import Group, schedule
 
 
 @cache
-def forward_source(program: Program, *, training: bool, shared: bool) -> Source:
+def forward_source(program: Program, *, training: bool, way: Way) -> Source:
     """The forward kernel of a program."""
-    return _Forward(program, training=training, shared=shared).print()
+    return _Forward(program, training=training, way=way).print()
 
 
 @cache
-def backward_source(program: Program, *, shared: bool) -> Source:
+def backward_source(program: Program, *, way: Way) -> Source:
     """The backward kernel of a program."""
-    return _Backward(program, shared=shared).print()
+    return _Backward(program, way=way).print()
 
 
 class _Forward(Loop):
-    def __init__(self, program: Program, *, training: bool, shared: bool) -> None:
+    def __init__(self, program: Program, *, training: bool, way: Way) -> None:
         self.plan, self.training = schedule(program), training
-        super().__init__(program, self.plan.phases, shared=shared)
+        super().__init__(program, self.plan.phases, way)
         self.kept = sections(program) if training else None
 
     def body(self) -> None:
@@ -93,9 +93,9 @@ class _Forward(Loop):
 
 
 class _Backward(Loop):
-    def __init__(self, program: Program, *, shared: bool) -> None:
+    def __init__(self, program: Program, *, way: Way) -> None:
         self.adjoint: Adjoint = differentiate(program)
-        super().__init__(program, self.adjoint.phases, shared=shared)
+        super().__init__(program, self.adjoint.phases, way)
         self.kept = sections(program)
         stored = self.kept.gradients
         self.totals = [name for name in vector_totals(program) if name not in stored]

@@ -15,14 +15,17 @@ import triton.language as tl
 from torch import Tensor
 
 from comporta.kernels.cache import cache_folder, write_whole
-from comporta.kernels.gpu.loop import Source
+from comporta.kernels.gpu.loop import Source, Way
 from comporta.kernels.program import Program
 from comporta.kernels.recurrence import is_linear
 from comporta.kernels.schedule import schedule
 
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-# What the matrices of a program may take of a multiprocessor's memory and registers.
+# What the matrices of a program may take of a multiprocessor's memory and registers, and what they
+# and the operands may take of its memory.
 _BYTES_OF_MATRICES = 128 << 10
+_BYTES_OF_SHARED_MEMORY = 200 << 10
+_UNLIMITED = 1 << 30
 # With fewer steps than this a scan has nothing to do at once.
 _SCANNED_STEPS = 32
 # The interpreter runs one program after another: none may wait for a later one.
@@ -36,8 +39,8 @@ class Tiles:
     Attributes:
         rows: of the batch, for each program of the grid; a power of two, as all of these.
         units: hidden units for each program.
-        depth: how many numbers of an operand are multiplied at once where programs share units.
-        shared: whether the programs of the same rows exchange what their products multiply.
+        depth: how many numbers of an operand are multiplied at once.
+        way: how products are made; see `loop`.
         slices: how many programs the hidden units are divided among.
         at_once: how many blocks of rows a launch may have.
         warps: for each program.
@@ -46,7 +49,7 @@ class Tiles:
     rows: int
     units: int
     depth: int
-    shared: bool
+    way: Way
     slices: int
     at_once: int
     warps: int
@@ -57,31 +60,41 @@ def interprets() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def tiles(program: Program, batch: int, hidden: int, number_bytes: int, processors: int) -> Tiles:
+def tiles(program: Program, batch: int, hidden: int, dtype: torch.dtype, processors: int) -> Tiles:
     """How a run of these sizes is divided.
 
     Args:
         program: what is run.
         batch: B.
         hidden: H.
-        number_bytes: of a number of the matrices.
+        dtype: of the matrices.
         processors: how many programs run at the same time.
     """
     plan = schedule(program)
     matrices = sum(len(group.matrices) for group in plan.groups)
     everything = max(16, triton.next_power_of_2(hidden))
-    unlimited = 1 << 30
     if not matrices and not any(phase.means for phase in plan.phases):
         units = min(128, everything)
-        return Tiles(1, units, 16, False, -(-hidden // units), unlimited, 1)
-    rows = min(64, max(16, triton.next_power_of_2(batch))) if matrices else 1
-    if matrices * everything * everything * number_bytes <= _BYTES_OF_MATRICES:
-        return Tiles(min(rows, 16), everything, 16, False, 1, unlimited, 4)
-    blocks = -(-batch // rows)
-    share = max(1, processors // blocks)
-    units = max(16, triton.next_power_of_2(-(-hidden // share)))
+        return Tiles(1, units, 16, "whole", -(-hidden // units), _UNLIMITED, 1)
+    column = matrices * everything * dtype.itemsize
+    # Products of float32 in all its digits take no tensor cores, but registers.
+    is_exact = dtype == torch.float32 and _is_exact()
+    if column * everything <= _BYTES_OF_MATRICES:
+        warps = 8 if is_exact else 4
+        return Tiles(16 if matrices else 1, everything, 16, "whole", 1, _UNLIMITED, warps)
+    units = 16
+    while -(-hidden // units) > processors:
+        units *= 2
     slices = -(-hidden // units)
-    return Tiles(rows, units, 64, True, slices, max(1, processors // slices), 4)
+    rows = 16
+    while rows < min(128, batch) and -(-batch // rows) * slices > processors:
+        rows *= 2
+    # What is held in shared memory: columns of the matrices, and rows of as many operands.
+    held = column * (units + rows)
+    way: Way = "streamed" if is_exact or held > _BYTES_OF_SHARED_MEMORY else "held"
+    depth = everything if way == "held" else 32 if is_exact else 64
+    warps = 8 if rows > 32 or (way == "held" and held > _BYTES_OF_MATRICES) else 4
+    return Tiles(rows, units, depth, way, slices, max(1, processors // slices), warps)
 
 
 def processors(device: torch.device) -> int:
@@ -99,7 +112,7 @@ def scans(program: Program, time: int) -> bool:
 def scan_tiles(hidden: int) -> Tiles:
     """How a scan is divided: into chunks of `rows` steps, each of a row of the batch."""
     units = min(32, max(16, triton.next_power_of_2(hidden)))
-    return Tiles(64, units, 16, False, -(-hidden // units), 1 << 30, 4)
+    return Tiles(64, units, 16, "whole", -(-hidden // units), _UNLIMITED, 4)
 
 
 def launch(
@@ -117,7 +130,7 @@ def launch(
     batch, time, _ = x.shape
     blocks = -(-batch // division.rows)
     given: dict[str, Any] = {**arguments, "rows": batch, "steps": time}
-    if division.shared:
+    if division.way != "whole":
         sizes = len(source.exchanged) * batch * hidden, len(source.means) * division.slices * batch
         given["exchange"] = x.new_empty(2 * sizes[0])
         given["partials"] = x.new_empty(2 * sizes[1], dtype=torch.float32)
@@ -153,7 +166,7 @@ def _run(
     settings = constants(division, hidden, dot, is_exact=_is_exact())
     _load(source.text)[grid](
         *[given[name] for name in source.arguments], **settings, num_warps=division.warps,
-        launch_cooperative_grid=division.shared, enable_fp_fusion=True,
+        launch_cooperative_grid=division.way != "whole", enable_fp_fusion=True,
     )  # fmt: skip
 
 

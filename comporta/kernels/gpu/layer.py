@@ -54,7 +54,7 @@ class Call:
         self.starts, self.stops = self._bounds(lengths)
         self.scans = engine.scans(program, self.time)
         self.tiles = engine.scan_tiles(self.hidden) if self.scans else engine.tiles(
-            program, self.batch, self.hidden, x.element_size(), engine.processors(x.device)
+            program, self.batch, self.hidden, x.dtype, engine.processors(x.device)
         )  # fmt: skip
 
     def _bounds(self, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -175,7 +175,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     if call.scans:
         source = forward_scan(program, training=call.training)
     else:
-        source = forward_source(program, training=call.training, shared=call.tiles.shared)
+        source = forward_source(program, training=call.training, way=call.tiles.way)
     call.launch(source, given, reverse=call.reverse)
     if call.training:
         # Those that leave here may be changed in place.
@@ -222,7 +222,7 @@ def _run_steps(
     if call.scans:
         source, blocks = backward_scan(program), call.batch * -(-call.time // call.tiles.rows)
     else:
-        source = backward_source(program, shared=call.tiles.shared)
+        source = backward_source(program, way=call.tiles.way)
         blocks = -(-call.batch // call.tiles.rows)
     totals = call.x.new_empty(blocks, len(names), call.hidden, dtype=torch.float32)
     groups = differentiate(program).groups

@@ -1,9 +1,12 @@
 """The time loop of a layer in Triton, written once for every cell, forward and backward.
 
 A program of the grid runs all steps of some rows of the batch and of some hidden units. All that a
-step computes stays in its registers, states too. Where one program has all hidden units, what a
-product multiplies does as well, and so do the matrices. Where several share them, each stores its
-units of what a product multiplies, they meet, and each loads all of it (`shared`).
+step computes stays in its registers, states too. There are three ways of making a product:
+
+whole     the program has all hidden units: operand and matrices stay where they are
+held      several programs share the units: each stores its part of the operand, they meet, each
+          loads all of it, and multiplies it with the columns of the matrices that it holds
+streamed  the same for larger matrices, of which each loads its columns again every step
 
 Time is the sign of a stride: a kernel is given the first step that it is to run.
 """
@@ -12,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from comporta.kernels.gpu.text import HEADER, Text
 from comporta.kernels.program import Operand, Program
 from comporta.kernels.schedule import Group, Phase
 
+Way = Literal["whole", "held", "streamed"]
 CONSTANTS = ("SIZE", "ROWS", "UNITS", "SLICES", "PARTS", "DEPTH", "DOT", "PRECISION")
 
 
@@ -47,8 +52,9 @@ def kernel(arguments: Sequence[str], body: Text) -> str:
 class Loop:
     """What both directions of the loop have."""
 
-    def __init__(self, program: Program, phases: Sequence[Phase], *, shared: bool) -> None:
-        self.program, self.phases, self.shared = program, phases, shared
+    def __init__(self, program: Program, phases: Sequence[Phase], way: Way) -> None:
+        self.program, self.phases, self.way = program, phases, way
+        self.shared = way != "whole"
         self.text = Text()
         self.arguments: list[str] = []
         self.groups = [group for phase in phases for group in phase.groups]
@@ -88,11 +94,15 @@ class Loop:
                      "mask=unit < SIZE, other=0.0).to(tl.float32)[None, :]")  # fmt: skip
         if self.program.vectors:
             self.arguments.append("vectors")
+        if self.way == "held":
+            text("deep = tl.arange(0, DEPTH)")
+            text("is_deep = deep < SIZE")
         for i, group in enumerate(self.groups):
             self.arguments.append(f"weights{i}")
-            if not self.shared:
+            if self.way != "streamed":
+                depth = ("deep", "is_deep") if self.way == "held" else ("unit", "(unit < SIZE)")
                 for j in range(len(group.matrices)):
-                    text(f"matrix{i}_{j} = {self.matrix(i, j, 'unit', '(unit < SIZE)')}.to(DOT)")
+                    text(f"matrix{i}_{j} = {self.matrix(i, j, *depth)}.to(DOT)")
         if self.shared:
             text("meeting = meetings + first // ROWS + tl.program_id(0)")
             text("everybody = 0")
@@ -205,18 +215,14 @@ class Loop:
 
     def product(self, number: int, group: Group) -> None:
         """The products of a group."""
-        text, sums = self.text, self.sums(group)
-        settings = "input_precision=PRECISION, out_dtype=tl.float32"
-        if not self.shared:
+        text, settings = self.text, "input_precision=PRECISION, out_dtype=tl.float32"
+        sums = list(zip(group.results, self.sums(group), strict=True))
+        if self.way != "streamed":
             for operand in group.operands:
-                text(f"operand = tl.where(inside, {self.operand(operand)}, 0.0)")
-                text(f"{text.name(f'{operand} operand')} = "
-                     f"operand.to(weights{number}.dtype.element_ty).to(DOT)")  # fmt: skip
-            for result, terms in zip(group.results, sums, strict=True):
-                parts = []
-                for operand, j in terms:
-                    tile = text.name(f"{operand} operand")
-                    parts.append(f"tl.dot({tile}, matrix{number}_{j}, {settings})")
+                self.take(number, operand)
+            for result, terms in sums:
+                parts = [f"tl.dot({self.taken(o)}, matrix{number}_{j}, {settings})"
+                         for o, j in terms]  # fmt: skip
                 text(f"{text.name(result)} = {' + '.join(parts)}")
             return
         for result in group.results:
@@ -225,14 +231,24 @@ class Loop:
             text("deep = begin + tl.arange(0, DEPTH)")
             text("is_deep = deep < SIZE")
             for operand in group.operands:
-                section = self.operands.index(operand)
-                text(f"{text.name(f'{operand} operand')} = tl.load("
-                     f"here + ({section} * rows + row)[:, None] * SIZE + deep[None, :], "
-                     "mask=in_rows[:, None] & is_deep[None, :], other=0.0, "
-                     'cache_modifier=".cg").to(DOT)')  # fmt: skip
-            for result, terms in zip(group.results, sums, strict=True):
+                self.take(number, operand)
+            for result, terms in sums:
                 total = text.name(result)
                 for operand, j in terms:
                     text(f"matrix = {self.matrix(number, j, 'deep', 'is_deep')}.to(DOT)")
-                    text(f"{total} = tl.dot({text.name(f'{operand} operand')}, matrix, {total}, "
-                         f"{settings})")  # fmt: skip
+                    text(f"{total} = tl.dot({self.taken(operand)}, matrix, {total}, {settings})")
+
+    def taken(self, operand: str) -> str:
+        """The name of what a product multiplies, in the numbers of the matrices."""
+        return self.text.name(f"{operand} operand")
+
+    def take(self, number: int, operand: str) -> None:
+        """What a product multiplies, or as much of it as is multiplied at once."""
+        text, target = self.text, self.taken(operand)
+        if not self.shared:
+            text(f"{target} = tl.where(inside, {self.operand(operand)}, 0.0)")
+            text(f"{target} = {target}.to(weights{number}.dtype.element_ty).to(DOT)")
+            return
+        place = f"({self.operands.index(operand)} * rows + row)[:, None] * SIZE + deep[None, :]"
+        text(f"{target} = tl.load(here + {place}, mask=in_rows[:, None] & is_deep[None, :], "
+             'other=0.0, cache_modifier=".cg").to(DOT)')  # fmt: skip
