@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,8 @@ IS_REAL = torch.cuda.is_available()
 if not IS_REAL:
     from interleaved import interleaved
 
+# Shared memory that one program may have.
+BYTES_OF_HOPPER = 227 << 10
 # The compiler takes seconds for each.
 COMPILED = problems.CELLS[:-1] if problems.ALL_ON_GPU else ("gru-reset-before", "mingru")
 LENGTHS = torch.tensor([5, 0, 2])
@@ -233,6 +236,7 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    assert max(map(int, re.findall(r"(\d+) bytes shared", done.stdout))) <= BYTES_OF_HOPPER
     for cell in COMPILED:
         scans = 4 * (cell in LINEAR)
         assert done.stdout.count(f"{cell} ") == 8 + 2 * scans

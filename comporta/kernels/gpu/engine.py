@@ -25,6 +25,8 @@ DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16:
 # and the operands may take of its memory.
 _BYTES_OF_MATRICES = 128 << 10
 _BYTES_OF_SHARED_MEMORY = 200 << 10
+# With more hidden units than this a row's products do not fit into one program's registers.
+_LARGEST_WHOLE = 128
 _UNLIMITED = 1 << 30
 # With fewer steps than this a scan has nothing to do at once.
 _SCANNED_STEPS = 32
@@ -79,7 +81,7 @@ def tiles(program: Program, batch: int, hidden: int, dtype: torch.dtype, process
     column = matrices * everything * dtype.itemsize
     # Products of float32 in all its digits take no tensor cores, but registers.
     is_exact = dtype == torch.float32 and _is_exact()
-    if column * everything <= _BYTES_OF_MATRICES:
+    if everything <= _LARGEST_WHOLE and column * everything <= _BYTES_OF_MATRICES:
         warps = 8 if is_exact else 4
         return Tiles(16 if matrices else 1, everything, 16, "whole", 1, _UNLIMITED, warps)
     units = 16
@@ -93,7 +95,7 @@ def tiles(program: Program, batch: int, hidden: int, dtype: torch.dtype, process
     held = column * (units + rows)
     way: Way = "streamed" if is_exact or held > _BYTES_OF_SHARED_MEMORY else "held"
     depth = everything if way == "held" else 32 if is_exact else 64
-    warps = 8 if rows > 32 or (way == "held" and held > _BYTES_OF_MATRICES) else 4
+    warps = 8 if rows > 16 or (way == "held" and held > _BYTES_OF_MATRICES) else 4
     return Tiles(rows, units, depth, way, slices, max(1, processors // slices), warps)
 
 

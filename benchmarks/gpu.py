@@ -1,0 +1,328 @@
+"""Layers on a GPU beside cuDNN, a loop in Python and JAX; other cells beside plain ones; scans.
+
+    python benchmarks/gpu.py [plain] [cells] [scans] [first]
+
+Without a part's name all are measured. Outputs and gradients are compared before anything is timed.
+Times are medians of alternating calls, each waited for. In float32 all products keep all digits,
+ours and the rivals'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from machine import write_page
+from rivals import CELLS, GATES, pair, training
+from timing import interleaved
+from torch import Tensor, nn
+
+from comporta import kernels
+from comporta.cells import get
+from comporta.kernels.schedule import schedule
+from comporta.nn import Recurrent
+
+SHAPES = [
+    (1, 1024, 256), (16, 512, 128), (32, 512, 256), (64, 512, 512), (64, 256, 1024),
+    (128, 128, 2048),
+]  # fmt: skip
+OTHERS = ["gru-reset-before", "lstm-peephole", "lstm-layer-norm", "mgu"]
+PLAIN = {"gru": "gru", "lstm": "lstm", "mgu": "gru"}
+SCANS = ["mingru", "qrnn"]
+LONG = (16, 16_384, 256)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DEVICE = "cuda"
+TOLERANCE = {"float32": 2e-3, "bfloat16": 6e-2}
+"""Largest difference of a rival, relative to the largest value."""
+SECONDS = 0.5
+
+Shape = tuple[int, int, int]
+Function = Callable[[], object]
+
+
+def milliseconds(functions: dict[str, Function], seconds: float = SECONDS) -> dict[str, float]:
+    """Medians of functions called in turn; each is waited for."""
+
+    def waited(function: Function) -> Function:
+        def run() -> None:
+            function()
+            torch.cuda.synchronize()
+
+        return run
+
+    found = interleaved([waited(function) for function in functions.values()], seconds)
+    return dict(zip(functions, found, strict=True))
+
+
+def once(function: Function) -> float:
+    """Milliseconds of one call, of what takes long enough and was called before."""
+    torch.cuda.synchronize()
+    before = time.perf_counter()
+    function()
+    torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - before)
+
+
+def agree(what: str, found: Tensor, expected: Tensor, dtype: str) -> None:
+    """End the run if two tensors differ."""
+    error = (found.double() - expected.double()).abs().max() / expected.double().abs().max()
+    if not error <= TOLERANCE[dtype]:
+        sys.exit(f"{what} differs by {error:.1e}")
+
+
+def inference(layer: nn.Module, x: Tensor) -> Function:
+    """A forward pass without gradients."""
+
+    def run() -> object:
+        with torch.no_grad():
+            return layer(x)[0]
+
+    return run
+
+
+def loop(function: Function) -> Function:
+    """The same step by step in Python."""
+
+    def run() -> object:
+        with kernels.use("reference"):
+            return function()
+
+    return run
+
+
+def peak(function: Function) -> float:
+    """MiB that a call takes beyond what was there."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def check(what: str, steps: dict[str, Function], layers: dict[str, nn.Module], dtype: str) -> None:
+    """End the run unless the gradients of all layers are those of the first."""
+    gradients = []
+    for who, layer in layers.items():
+        steps[who]()
+        gradients.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
+    for found in gradients[1:]:
+        for one, other in zip(found, gradients[0], strict=True):
+            agree(f"{what}: a gradient", one, other, dtype)
+
+
+def plain(rate: dict[str, float]) -> list[str]:
+    """gru and lstm beside cuDNN, the loop in Python and JAX."""
+    lines = [
+        "Milliseconds of ours, and beside them how many times as long others take; the share of "
+        "the rate of torch's product of matrices that a training step reaches; memory of a "
+        "training step beside cuDNN's.",
+        "",
+        "| cell | B, T, H | dtype | products | train | share | cuDNN | loop | JAX | forward | "
+        "cuDNN | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("gru", "lstm"):
+        for shape in SHAPES:
+            for dtype in DTYPES:
+                lines.append(plain_row(name, shape, dtype, rate[dtype]))
+                print(lines[-1], flush=True)
+    return lines
+
+
+def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
+    """One row of the table."""
+    batch, steps, hidden = shape
+    theirs, mine, x, gradient = pair(name, (batch, steps, hidden, hidden))
+    cpu = copy.deepcopy(theirs), x, gradient
+    theirs, mine = (layer.to(DEVICE, DTYPES[dtype]) for layer in (theirs, mine))
+    x, gradient = (tensor.to(DEVICE, DTYPES[dtype]) for tensor in (x, gradient))
+    layers = {"cuDNN": theirs, "ours": mine}
+    trains = {who: training(layer, x, gradient) for who, layer in layers.items()}
+    forwards = {who: inference(layer, x) for who, layer in layers.items()}
+    what = f"{name} {shape} {dtype}"
+    agree(what, forwards["ours"](), forwards["cuDNN"](), dtype)
+    check(what, trains, layers, dtype)
+    found, forward = milliseconds(trains), milliseconds(forwards)
+    loop(trains["ours"])()
+    found["loop"] = once(loop(trains["ours"]))
+    if dtype == "float32" and (jax := jax_steps(*cpu)):
+        found |= milliseconds({"JAX": jax})
+    memory = peak(trains["ours"]) / peak(trains["cuDNN"])
+    work = 2 * batch * steps * GATES[name] * hidden * hidden * 5
+    share = work / (1e-3 * found["ours"]) / rate
+    ratios = [f"{found[who] / found['ours']:.2f}" if who in found else ""
+              for who in ("cuDNN", "loop", "JAX")]  # fmt: skip
+    return (
+        f"| {name} | {', '.join(map(str, shape))} | {dtype} | {chosen(mine, x)} | "
+        f"{found['ours']:.2f} | {share:.0%} | {' | '.join(ratios)} | {forward['ours']:.2f} | "
+        f"{forward['cuDNN'] / forward['ours']:.2f} | {memory:.2f} |"
+    )
+
+
+def chosen(layer: nn.Module, x: Tensor) -> str:
+    """How products are made at these sizes."""
+    from comporta.kernels.gpu import engine
+
+    name = {kind: cell for cell, (_, kind) in CELLS.items()}[type(layer)]
+    program = kernels.compile_cell(get(name))
+    return engine.tiles(
+        program, x.shape[0], layer.hidden_size, x.dtype, engine.processors(x.device)
+    ).way
+
+
+def jax_steps(layer: nn.RNNBase, x: Tensor, gradient: Tensor) -> Function | None:
+    """A training step of a lax.scan, on the GPU if JAX has one."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
+    import jax_layers
+
+    found = jax_layers.steps(layer, x, gradient)
+    return found[1] if found else None
+
+
+def beside_a_loop(name: str, shape: Shape, dtype: str) -> dict[str, float]:
+    """Milliseconds of a training step of a cell, and of the loop in Python."""
+    batch, steps, hidden = shape
+    layer = Recurrent(name, hidden, hidden).to(DEVICE, DTYPES[dtype])
+    x = torch.randn(batch, steps, hidden, device=DEVICE, dtype=DTYPES[dtype])
+    step = training(layer, x, torch.randn_like(x))
+    whole = inference(layer, x)
+    agree(f"{name} {shape} {dtype}", whole(), loop(whole)(), dtype)
+    steps_of = {"loop": loop(step), "ours": step}
+    check(f"{name} {shape} {dtype}", steps_of, dict.fromkeys(steps_of, layer), dtype)
+    return {**milliseconds({"ours": step}), **milliseconds({"forward": whole}),
+            "loop": once(steps_of["loop"])}  # fmt: skip
+
+
+def cells() -> list[str]:
+    """Other cells beside our own plain one and beside the loop."""
+    lines = [
+        "Milliseconds of a training step, beside those of our own gru or lstm, and how many times "
+        "as long the loop in Python takes.",
+        "",
+        "| cell | B, T, H | dtype | train | beside plain | loop |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shape in SHAPES[1:3]:
+        for dtype in DTYPES:
+            base = {name: beside_a_loop(name, shape, dtype)["ours"] for name in ("gru", "lstm")}
+            for name in OTHERS:
+                found = beside_a_loop(name, shape, dtype)
+                ours, beside = found["ours"], base[PLAIN[name.partition("-")[0]]]
+                lines.append(
+                    f"| {name} | {', '.join(map(str, shape))} | {dtype} | {ours:.2f} | "
+                    f"{ours / beside:.2f} | {found['loop'] / ours:.1f} |"
+                )
+                print(lines[-1], flush=True)
+    return lines
+
+
+def scans(bandwidth: float) -> list[str]:
+    """Linear recurrences over a long sequence."""
+    lines = [
+        f"Linear recurrences at B, T, H = {', '.join(map(str, LONG))}: milliseconds, how many "
+        "times as long the loop in Python takes, and the share of the bandwidth that a forward "
+        "pass reaches, counting x, the products of x, twice, and the output.",
+        "",
+        "| cell | dtype | train | loop | forward | share |",
+        "|---|---|---|---|---|---|",
+    ]
+    batch, steps, hidden = LONG
+    for name in SCANS:
+        for dtype in DTYPES:
+            found = beside_a_loop(name, LONG, dtype)
+            matrices = schedule(kernels.compile_cell(get(name))).hoisted.matrices
+            moved = batch * steps * hidden * (2 + 2 * len(matrices)) * DTYPES[dtype].itemsize
+            share = moved / (1e-3 * found["forward"]) / bandwidth
+            lines.append(
+                f"| {name} | {dtype} | {found['ours']:.2f} | "
+                f"{found['loop'] / found['ours']:.0f} | {found['forward']:.2f} | {share:.0%} |"
+            )
+            print(lines[-1], flush=True)
+    return lines
+
+
+FIRST = """
+import time, torch
+from comporta.nn import Recurrent
+layer = Recurrent("{cell}", 64, {hidden}).cuda()
+x = torch.randn(16, 8, 64, device=DEVICE)
+before = time.perf_counter()
+layer(x)[0].sum().backward()
+torch.cuda.synchronize()
+print(time.perf_counter() - before)
+"""
+
+
+def first() -> list[str]:
+    """What the first training step of a process takes, with an empty cache and with a full one."""
+    lines = [
+        "Seconds of the first training step of a process: nothing compiled yet, and again.",
+        "",
+        "| cell | H | cold | warm |",
+        "|---|---|---|---|",
+    ]
+    for cell, hidden in (("gru", 128), ("lstm", 512), ("lstm-layer-norm", 256), ("nas", 128)):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = []
+            for _ in range(2):
+                done = subprocess.run(
+                    [sys.executable, "-c", FIRST.format(cell=cell, hidden=hidden)],
+                    env={**os.environ, "COMPORTA_CACHE": folder, "TRITON_CACHE_DIR": folder},
+                    check=True, capture_output=True, text=True,
+                )  # fmt: skip
+                seconds.append(float(done.stdout))
+        lines.append(f"| {cell} | {hidden} | {seconds[0]:.1f} | {seconds[1]:.2f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def limits() -> tuple[dict[str, float], float]:
+    """Operations a second of torch's product of matrices, and bytes a second of a copy."""
+    rate = {}
+    for name, dtype in DTYPES.items():
+        a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=dtype) for _ in range(2))
+        took = milliseconds({"product": lambda a=a, b=b: a @ b})["product"]
+        rate[name] = 2 * 8192**3 / (1e-3 * took)
+    source = torch.randn(2**30, device=DEVICE)
+    target = torch.empty_like(source)
+    took = milliseconds({"copy": lambda: target.copy_(source)})["copy"]
+    return rate, 2 * 4 * 2**30 / (1e-3 * took)
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=["plain", "cells", "scans", "first", []])
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("there is no GPU here; see `make test-gpu-interpret` for what runs without one")
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    began = time.perf_counter()
+    rate, bandwidth = limits()
+    rates = ", ".join(f"{value / 1e12:.0f} TFLOP/s in {name}" for name, value in rate.items())
+    lines = [
+        f"{torch.cuda.get_device_name()}. Torch's product of matrices: {rates}; "
+        f"a copy: {bandwidth / 1e12:.2f} TB/s.",
+    ]
+    parts = {"plain": lambda: plain(rate), "cells": cells, "scans": lambda: scans(bandwidth),
+             "first": first}  # fmt: skip
+    for name in options.parts or parts:
+        lines += ["", *parts[name]()]
+    print(f"{time.perf_counter() - began:.0f} s")
+    command = " ".join(["python benchmarks/gpu.py", *options.parts])
+    write_page("gpu", "Layers on a GPU", command, lines)
+
+
+if __name__ == "__main__":
+    main()
