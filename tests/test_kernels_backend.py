@@ -317,8 +317,8 @@ def test_tensors_of_inference_mode_are_tensors() -> None:
 
 def test_the_public_list() -> None:
     assert set(kernels.__all__) == {
-        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "hidden_size", "run",
-        "stream", "use",
+        "BACKENDS", "Choice", "Program", "Weights", "choose", "compile_cell", "hidden_size",
+        "recompute", "run", "stream", "use",
     }  # fmt: skip
     assert compile_cell(cells.get("gru")).states == ("h",)
 

@@ -3,6 +3,7 @@
 from comporta.kernels.backend import BACKENDS, Choice, choose, run, stream, use
 from comporta.kernels.checks import hidden_size
 from comporta.kernels.program import Program, compile_cell
+from comporta.kernels.recompute import recompute
 from comporta.kernels.weights import Weights
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "choose",
     "compile_cell",
     "hidden_size",
+    "recompute",
     "run",
     "stream",
     "use",

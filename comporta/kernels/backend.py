@@ -8,11 +8,12 @@ use()      ask for one backend by name, for comparisons and debugging
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from comporta.errors import BackendError, nearest
 from comporta.kernels import cpu, gpu, operator, reference
 from comporta.kernels.checks import check, check_streams, hidden_size
 from comporta.kernels.program import Program
+from comporta.kernels.recompute import in_pieces, is_asked_for
 from comporta.kernels.weights import Weights
 
 BACKENDS = {"reference": reference.run, "cpu": cpu.run, "gpu": gpu.run}
@@ -138,8 +140,12 @@ def run(
     chosen, obstacle = _choose(program, (x, *(state or ()), *known.tensors))
     if obstacle and not _asked.get():
         _tell(_in_words(x, obstacle))
-    backend = BACKENDS[chosen]
-    return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
+    backend: Callable[..., Any] = BACKENDS[chosen]
+    if is_asked_for(x, (*(state or ()), *known.tensors)):
+        backend = partial(in_pieces, backend)
+    output, after = backend(program, x, state, known, streams=streams, lengths=lengths,
+                            reverse=reverse)  # fmt: skip
+    return output, after
 
 
 @cache

@@ -30,13 +30,14 @@ class Engine:
     """How a backend runs a layer.
 
     Attributes:
-        call: makes one run of a layer out of its tensors; its attribute `spent` says whether what
-            the forward pass kept has been written over.
+        call: makes one run of a layer out of its tensors.
+        hold: gives a call a tensor for what its forward pass keeps, a new one for None.
         forward: a call's output and final states.
         backward: a call's gradients, from those of the output and of the final states.
     """
 
     call: Callable[..., Any]
+    hold: Callable[[Any, Tensor | None], Tensor]
     forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
     backward: Callable[..., Gradients]
 
@@ -94,10 +95,15 @@ class _Layer(torch.autograd.Function):
                 *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.engine, ctx.program, ctx.names = engine, program, names
         ctx.options = {"streams": streams, "lengths": lengths, "reverse": reverse}
-        ctx.call = _Layer.call(ctx, tensors)
-        output, finals = engine.forward(ctx.call)
-        # The call keeps memory, not tensors: autograd checks those it saved for later changes.
-        ctx.save_for_backward(*tensors)
+        call = _Layer.call(ctx, tensors)
+        # Whoever asked to see what is saved (checkpoints, copies on the CPU) gets all of it, as
+        # tensors. Otherwise the call keeps memory that goes back to where it came from.
+        ctx.is_watched = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+        kept = (engine.hold(call, None),) if ctx.is_watched else ()
+        output, finals = engine.forward(call)
+        ctx.call = None if ctx.is_watched else call
+        ctx.walked = False
+        ctx.save_for_backward(*tensors, *kept)
         ctx.set_materialize_grads(False)
         return output, *finals
 
@@ -112,19 +118,24 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
+        kept = tensors[-1] if ctx.is_watched else None
+        tensors = tensors[:-1] if ctx.is_watched else tensors
         first = len(ctx.needs_input_grad) - len(tensors)
         if torch.is_grad_enabled():
             found = reference.gradients(
                 ctx.program, tensors, ctx.names, gradients, again=True, **ctx.options
             )
             return (*[None] * first, *found)
-        if ctx.call.spent:
-            # The graph is walked a second time: what was kept has to be computed again.
-            ctx.call = _Layer.call(ctx, tensors)
-            ctx.engine.forward(ctx.call)
+        call = _Layer.call(ctx, tensors) if ctx.is_watched or ctx.walked else ctx.call
+        if kept is not None and not ctx.walked:
+            ctx.engine.hold(call, kept)
+        elif ctx.walked:
+            # The graph is walked a second time, and what was kept has been written over.
+            ctx.engine.forward(call)
+        ctx.walked, ctx.call = True, None
         wants_x, *others = ctx.needs_input_grad[first:]
         states = len(others) - len(ctx.names)
-        done = ctx.engine.backward(ctx.call, gradients[0], gradients[1:], wants_x=wants_x,
+        done = ctx.engine.backward(call, gradients[0], gradients[1:], wants_x=wants_x,
                                    wants_state=any(others[:states]))  # fmt: skip
         d_state = (None,) * states if done.state is None else done.state
         return (*[None] * first, done.x, *d_state, *done.weights)

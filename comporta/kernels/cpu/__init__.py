@@ -11,8 +11,8 @@ from comporta.kernels import fused
 from comporta.kernels.cpu import engine, machine
 from comporta.kernels.cpu.backward import backward
 from comporta.kernels.cpu.call import Call, side_by_side
-from comporta.kernels.cpu.forward import forward, kept_numbers
-from comporta.kernels.cpu.memory import Held
+from comporta.kernels.cpu.forward import forward, kept_numbers, plan
+from comporta.kernels.cpu.memory import Held, fresh
 from comporta.kernels.cpu.stream import Stream
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 obstacle_of = fused.obstacle
-_ENGINE = fused.Engine(Call, forward, backward)
 
 
 def describe() -> str:
@@ -80,6 +79,16 @@ def run(
         lengths,
         reverse,
     )
+
+
+def _hold(call: Call, kept: Tensor | None) -> Tensor:
+    """Have a call keep what it keeps in a tensor."""
+    kept = fresh((plan(call.sizes).numbers,), call.x.dtype) if kept is None else kept
+    call.kept = Held(kept)
+    return kept
+
+
+_ENGINE = fused.Engine(Call, _hold, forward, backward)
 
 
 def kept_bytes(program: Program, dtype: torch.dtype, batch: int, time: int, hidden: int, *,

@@ -92,7 +92,7 @@ def run(
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
     from comporta.kernels.gpu import layer
 
-    engine = fused.Engine(layer.Call, layer.forward, layer.backward)
+    engine = fused.Engine(layer.Call, layer.hold, layer.forward, layer.backward)
     return fused.run(
         engine, program, x, state, Weights.of(weights), tuple(streams), lengths, reverse
     )
@@ -124,7 +124,7 @@ def run_into(
     from comporta.kernels.gpu import layer
 
     call = layer.Call(program, x, state, weights, training=training, **options)
-    call.room = kept.view(x.dtype)
+    layer.hold(call, kept.view(x.dtype))
     return layer.forward(call)
 
 
@@ -142,7 +142,7 @@ def run_back(
     from comporta.kernels.gpu import layer
 
     call = layer.Call(program, x, state, weights, training=True, **options)
-    call.room = kept.view(x.dtype)
+    layer.hold(call, kept.view(x.dtype))
     found = layer.backward(call, d_output, d_state, wants_x=True, wants_state=True)
     assert found.x is not None
     assert found.state is not None

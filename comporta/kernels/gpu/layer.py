@@ -146,6 +146,15 @@ def kept_numbers(program: Program, batch: int, time: int, hidden: int, *, traini
     return batch * hidden * (time * sections(program).count + len(program.states))
 
 
+def hold(call: Call, kept: Tensor | None) -> Tensor:
+    """Have a call keep what it keeps in a tensor."""
+    if kept is None:
+        numbers = kept_numbers(call.program, call.batch, call.time, call.hidden, training=True)
+        kept = call.x.new_empty(numbers)
+    call.room = kept
+    return kept
+
+
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a layer forward.
 
@@ -156,8 +165,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     program, hidden = call.program, call.hidden
     output, after = call.fresh(hidden), call.fresh_states()
     if call.training and call.room is None:
-        numbers = kept_numbers(program, call.batch, call.time, hidden, training=True)
-        call.room = call.x.new_empty(numbers)
+        hold(call, None)
     if call.batch * call.time == 0:
         state = call.state or [torch.zeros_like(value) for value in after]
         return output, tuple(value.clone() for value in state)
