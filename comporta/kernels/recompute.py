@@ -81,7 +81,7 @@ def in_pieces(
     assert every is not None
     states = at_rest(program, x, weights) if state is None else tuple(state)
     outputs: list[Tensor] = []
-    pieces = list(enumerate(x.split(every, dim=1)))
+    pieces = list(enumerate(torch.split(x, every, dim=1)))
     for number, piece in reversed(pieces) if reverse else pieces:
         start = number * every
         options = {
