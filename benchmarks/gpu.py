@@ -1,10 +1,10 @@
 """Layers on a GPU beside cuDNN, a loop in Python and JAX; other cells beside plain ones; scans.
 
-    python benchmarks/gpu.py [plain] [cells] [scans] [first]
+    python benchmarks/gpu.py [plain] [cells] [scans] [first] [compiled]
 
-Without a part's name all are measured. Outputs and gradients are compared before anything is timed.
-Times are medians of alternating calls, each waited for. In float32 all products keep all digits,
-ours and the rivals'.
+Without a part's name all are measured but `compiled`, which waits for torch.compile. Outputs and
+gradients are compared before anything is timed. Times are medians of alternating calls, each waited
+for. In float32 all products keep all digits, ours and the rivals'.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ DEVICE = "cuda"
 TOLERANCE = {"float32": 2e-3, "bfloat16": 6e-2}
 """Largest difference of a rival, relative to the largest value."""
 SECONDS = 0.5
+PARTS = ["plain", "cells", "scans", "first", "compiled"]
 
 Shape = tuple[int, int, int]
 Function = Callable[[], object]
@@ -286,6 +287,60 @@ def first() -> list[str]:
     return lines
 
 
+COMPILED = """
+import sys, time, torch
+sys.path.insert(0, {folder!r})
+from timing import interleaved
+from comporta import kernels
+from comporta.cells import get
+from comporta.kernels import reference
+from comporta.nn import Recurrent
+batch, steps, hidden = {shape}
+layer = Recurrent({cell!r}, hidden, hidden).cuda()
+program, weights = kernels.compile_cell(get({cell!r})), dict(layer.weights())
+x = torch.randn(batch, steps, hidden, device="cuda")
+loop = torch.compile(lambda x: reference.run(program, x, None, weights)[0])
+
+def train(run):
+    def step():
+        layer.zero_grad()
+        run(x).sum().backward()
+        torch.cuda.synchronize()
+    return step
+
+before = time.perf_counter()
+train(loop)()
+took = time.perf_counter() - before
+ours, theirs = interleaved([train(lambda x: layer(x)[0]), train(loop)], 1.0)
+print(took, theirs / ours)
+"""
+LONGEST_COMPILATION = 120
+
+
+def compiled() -> list[str]:
+    """The loop in Python under torch.compile, which unrolls it."""
+    lines = [
+        f"The loop in Python under torch.compile, within {LONGEST_COMPILATION} s: how long it "
+        "takes to compile, and how many times as long as ours a training step then takes.",
+        "",
+        "| cell | B, T, H | compiles in | train |",
+        "|---|---|---|---|",
+    ]
+    for shape in ((128, 16, 2048), SHAPES[-1]):
+        folder = os.path.dirname(__file__)
+        code = COMPILED.format(shape=shape, cell="gru", folder=folder)
+        try:
+            done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
+                                  text=True, timeout=LONGEST_COMPILATION)  # fmt: skip
+            took, ratio = map(float, done.stdout.split())
+            found = f"{took:.0f} s | {ratio:.2f}"
+        except subprocess.TimeoutExpired:
+            found = f"more than {LONGEST_COMPILATION} s |"
+        lines.append(f"| gru | {', '.join(map(str, shape))} | {found} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def limits() -> tuple[dict[str, float], float]:
     """Operations a second of torch's product of matrices, and bytes a second of a copy."""
     rate = {}
@@ -302,7 +357,7 @@ def limits() -> tuple[dict[str, float], float]:
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=["plain", "cells", "scans", "first", []])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("there is no GPU here; see `make test-gpu-interpret` for what runs without one")
@@ -316,8 +371,8 @@ def main() -> None:
         f"a copy: {bandwidth / 1e12:.2f} TB/s.",
     ]
     parts = {"plain": lambda: plain(rate), "cells": cells, "scans": lambda: scans(bandwidth),
-             "first": first}  # fmt: skip
-    for name in options.parts or parts:
+             "first": first, "compiled": compiled}  # fmt: skip
+    for name in options.parts or PARTS[:-1]:
         lines += ["", *parts[name]()]
     print(f"{time.perf_counter() - began:.0f} s")
     command = " ".join(["python benchmarks/gpu.py", *options.parts])

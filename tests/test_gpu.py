@@ -14,13 +14,16 @@ from typing import Any
 import problems
 import pytest
 import torch
+from comparator import assert_close
 from problems import Problem
 from torch import Tensor
 
 from comporta import kernels
+from comporta.cells import Cell
 from comporta.errors import BackendError
 from comporta.kernels import compile_cell, gpu
 from comporta.kernels.recurrence import is_linear
+from comporta.nn import Recurrent, stack
 
 engine = pytest.importorskip("comporta.kernels.gpu.engine")
 IS_REAL = torch.cuda.is_available()
@@ -81,6 +84,17 @@ def test_programs_that_share_hidden_units(
     problem = problems.make(cell, hidden=hidden, dtype=torch.float32)
     hold(problem)
     hold(replace(problem, lengths=LENGTHS, reverse=True), seed=1)
+
+
+DELAYS = Cell("delays", "q = p\np = h\nh = tanh(W @ x + U @ h + v * q)", state="q p h")
+
+
+@pytest.mark.parametrize("way", ["whole", "held"])
+def test_states_that_hand_on_to_each_other(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "held":
+        share(monkeypatch)
+    problem = problems.make(DELAYS, dtype=torch.float32)
+    hold(replace(problem, lengths=LENGTHS))
 
 
 @pytest.mark.skipif(IS_REAL, reason="a GPU draws no order")
@@ -240,3 +254,42 @@ def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     for cell in COMPILED:
         scans = 4 * (cell in LINEAR)
         assert done.stdout.count(f"{cell} ") == 8 + 2 * scans
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast_runs_kernels_in_half(half: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, outputs and gradients stay float32; a CPU in the GPU's place says it is one."""
+    device = problems.device_of("gpu")
+    layer = Recurrent("lstm", 5, 12, num_layers=2, connections="highway", device=device)
+    x = torch.randn(3, 7, 5, device=device)
+    seen = []
+    run = kernels.BACKENDS["gpu"]
+
+    def spy(program: Any, x: Tensor, *others: Any, **options: Any) -> Any:
+        seen.append(x.dtype)
+        return run(program, x, *others, **options)
+
+    monkeypatch.setitem(kernels.BACKENDS, "gpu", spy)
+    monkeypatch.setattr(stack, "runs_in_half", lambda x: True)
+    found = []
+    for is_on in (False, True):
+        layer.zero_grad()
+        with kernels.use("gpu"), torch.autocast(device, half, enabled=is_on):
+            output, state = layer(x)
+        output.square().sum().backward()
+        assert output.dtype == state[0].h.dtype == torch.float32
+        found.append([output.detach(), *(p.grad.clone() for p in layer.parameters())])
+    assert seen == [torch.float32] * 2 + [half] * 2
+    for exact, rough in zip(*found, strict=True):
+        assert not torch.equal(exact, rough)
+        assert_close(rough.to(half), exact.double(), dtype=half, terms=40, what="it")
+
+
+def test_step_by_step() -> None:
+    problem = problems.make("lstm", dtype=torch.float32).to(problems.device_of("gpu"))
+    expected, finals = problems.forward(problem, "gpu")
+    with kernels.use("gpu"):
+        stream = kernels.stream(problem.program, problem.x[:, 0], problem.state, problem.weights)
+        outputs = [stream.step(problem.x[:, t]).clone() for t in range(problem.x.shape[1])]
+    assert_close(torch.stack(outputs, 1), expected.cpu().double(), dtype=torch.float32, terms=5)
+    assert_close(stream.state[0], finals[0].cpu().double(), dtype=torch.float32, terms=5)

@@ -184,5 +184,6 @@ def stream(
     check_streams(program, x.unsqueeze(1), state[0].shape[1], further)
     known = known.turned([name for name, _ in program.turned])
     chosen, _ = _choose(program, (x, *state, *known.tensors))
-    kind = cpu.Stream if chosen == "cpu" else reference.Stream
-    return kind(program, x, state, known, streams)
+    if chosen == "cpu":
+        return cpu.Stream(program, x, state, known, streams)
+    return reference.Stream(program, x, state, known, streams, BACKENDS[chosen])

@@ -7,7 +7,7 @@ in_pieces()     do it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,9 +19,9 @@ from comporta.errors import ConfigurationError
 from comporta.kernels import reference
 from comporta.kernels.checks import at_rest
 from comporta.kernels.program import Program
+from comporta.kernels.reference import Run
 from comporta.kernels.weights import Names, Weights
 
-Run = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 _every: ContextVar[int | None] = ContextVar("comporta_recompute", default=None)
 
 

@@ -16,6 +16,7 @@ from comporta.kernels.checks import at_rest
 from comporta.kernels.program import Program, Statement, previous
 from comporta.kernels.weights import Names, Weights
 
+Run = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 _Value = Tensor | float
 
 OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
@@ -119,7 +120,7 @@ def gradients(
 
 
 class Stream:
-    """A layer step by step; see `comporta.kernels.stream`."""
+    """A layer step by step, by a backend's `run`; see `comporta.kernels.stream`."""
 
     def __init__(
         self,
@@ -128,7 +129,9 @@ class Stream:
         state: Sequence[Tensor],
         weights: Weights,
         streams: Sequence[Tensor] = (),
+        run: Run = run,
     ) -> None:
+        self._run = run
         self._program, self._streams = program, [each.unsqueeze(1) for each in streams]
         self._weights = {name: value.detach().clone() for name, value in weights.apart().items()}
         self.state = tuple(value.detach().clone() for value in state)
@@ -137,7 +140,7 @@ class Stream:
     @torch.no_grad()
     def step(self, x: Tensor) -> Tensor:
         """Run one step: x (B, D) to the output (B, H)."""
-        output, self.state = run(
+        output, self.state = self._run(
             self._program, x.unsqueeze(1), self.state, self._weights, streams=self._streams
         )
         self.output = output.squeeze(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from comporta.nn.checks import autocasts
 from comporta.nn.connections import Connection
 from comporta.nn.regularizers import InCall
 
+Run = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 DIRECTIONS = ("forward", "reverse")
 
 
@@ -54,6 +56,7 @@ def run(
     bidirectional: bool,
     lengths: Tensor | None,
     connections: Mapping[int, Connection] | None = None,
+    half: torch.dtype | None = None,
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Run a stack of layers over a batch of sequences, in the dtype of the weights.
 
@@ -67,18 +70,20 @@ def run(
             are the next layer's input (B, T, 2H).
         lengths: as for `comporta.kernels.run`.
         connections: layer -> what joins its input and its output, where it is not its output alone.
+        half: what kernels compute in, where it is not the dtype of the weights.
 
     Returns:
         The output of the last layer, (B, T, H) or (B, T, 2H), and the states after the last step
         in the order of `states`.
     """
     if autocasts(x.device):
-        # It would run the products in half precision on one backend and not on another, and a
-        # state that passes hundreds of them loses what it carries.
+        # On a CPU it would run the reference's products in half precision, and a state that passes
+        # hundreds of them loses what it carries. A GPU's kernels keep states in float32.
+        half = torch.get_autocast_dtype(x.device.type) if runs_in_half(x) else None
         with torch.autocast(x.device.type, enabled=False):
             return run(
                 x, states, weights, call=call, bidirectional=bidirectional, lengths=lengths,
-                connections=connections,
+                connections=connections, half=half,
             )  # fmt: skip
     after: list[tuple[Tensor, ...]] = []
     directions = 2 if bidirectional else 1
@@ -95,7 +100,7 @@ def run(
                 given = call.weights(given)
                 state = None if state is None else call.states(state, hidden)
                 streams = call.streams(read, hidden, reverse=reverse)
-            output, final = kernels.run(
+            output, final = _in_half(half, kernels.run)(
                 call.program, read, state, given,
                 streams=streams, lengths=lengths, reverse=reverse,
             )  # fmt: skip
@@ -107,3 +112,28 @@ def run(
         join = (connections or {}).get(layer)
         x = y if join is None else join(x, y)
     return x, after
+
+
+def runs_in_half(x: Tensor) -> bool:
+    """Whether autocast has kernels for a tensor compute in its dtype."""
+    return x.is_cuda
+
+
+def _in_half(half: torch.dtype | None, run: Run) -> Run:
+    """A run of a layer on tensors brought to a dtype; what it gives is brought back."""
+    if half is None:
+        return run
+
+    def cast(
+        program: kernels.Program, x: Tensor, state: Sequence[Tensor] | None,
+        weights: Mapping[str, Tensor], *, streams: Sequence[Tensor], **options: Any,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+        stored = kernels.Weights.of(weights)
+        output, after = run(
+            program, x.to(half), None if state is None else [each.to(half) for each in state],
+            kernels.Weights([each.to(half) for each in stored.tensors], stored.names),
+            streams=[each.to(half) for each in streams], **options,
+        )  # fmt: skip
+        return output.to(x.dtype), tuple(each.to(x.dtype) for each in after)
+
+    return cast

@@ -44,13 +44,15 @@ class _Forward(Loop):
             self.load(previous(state), f"before{i}")
             if previous(state) in self.operands:
                 self.exchange(previous(state))
-        with text.block("for s in tl.range(0, steps):"):
+        with text.block(self.head("s")):
             text("active = ((s >= start) & (s < stop))[:, None] & inside")
             for i, result in enumerate(self.plan.hoisted.results):
                 self.load(result, "inputs", i)
             for i, stream in enumerate(self.program.streams):
                 self.load(stream, f"stream{i}")
             if self.kept:
+                # The products of x stand where this step's values will be kept.
+                text.settle()
                 for state in states:
                     name = previous(state)
                     self.store(text.name(name), "kept", self.kept.of(name))
@@ -116,7 +118,7 @@ class _Backward(Loop):
                 self.load(state, f"after{i}")
         for name in self.totals:
             text(f"{text.name(f'{name} total')} = tl.zeros([ROWS, UNITS], tl.float32)")
-        with text.block("for back in tl.range(0, steps):"):
+        with text.block(self.head("back")):
             text("s = steps - 1 - back")
             text("active = ((s >= start) & (s < stop))[:, None] & inside")
             later = {previous(state) for state in program.states if state in self.wanted}
@@ -127,6 +129,7 @@ class _Backward(Loop):
             for i, stream in enumerate(program.streams):
                 if stream in self.wanted:
                     self.load(stream, f"stream{i}")
+            text.settle()
             self.step()
             self.pass_on()
             self.advance(moving)
@@ -143,13 +146,17 @@ class _Backward(Loop):
 
     def pass_on(self) -> None:
         """What the earlier step is left: gradients of its states, and the states themselves."""
-        text = self.text
-        for state in self.program.states:
+        text, states = self.text, self.program.states
+        for i, state in enumerate(states):
             own, *product = self.adjoint.carries[state]
-            kept, made = (text.name(from_next(state, product=p)) for p in (False, True))
-            text(f"{kept} = tl.where(active, {text.tile(own)}, {kept} + {made})")
+            arrived = [text.name(from_next(state, product=p)) for p in (False, True)]
+            text(f"left{i} = tl.where(active, {text.tile(own)}, {' + '.join(arrived)})")
             # Where nothing was active zeros were multiplied.
-            text(f"{made} = {text.tile(product[0] if product else 0.0)}")
+            text(f"product{i} = {text.tile(product[0] if product else 0.0)}")
+        # What one state is left may be what another one was.
+        for i, state in enumerate(states):
+            text(f"{text.name(from_next(state))} = left{i}")
+            text(f"{text.name(from_next(state, product=True))} = product{i}")
             if state in self.wanted:
                 text(f"{text.name(state)} = {text.name(previous(state))}")
 

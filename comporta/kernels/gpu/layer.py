@@ -170,7 +170,9 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         state = call.state or [torch.zeros_like(value) for value in after]
         return output, tuple(value.clone() for value in state)
     plan = schedule(program)
-    inputs = call.fresh(len(plan.hoisted.matrices) * hidden)
+    width = len(plan.hoisted.matrices) * hidden
+    # Read before anything of a step is kept, so that they need no memory of their own.
+    inputs = call.kept[..., :width] if call.training else call.fresh(width)
     if plan.hoisted.matrices:
         torch.mm(call.flat(call.x), call.together(plan.hoisted.matrices).t(), out=call.flat(inputs))
     given = call.vectors()

@@ -22,6 +22,8 @@ from comporta.kernels.program import Operand, Program
 from comporta.kernels.schedule import Group, Phase
 
 Way = Literal["whole", "held", "streamed"]
+# Or Triton would compile anew for sizes that are 1, or multiples of 16.
+DECORATOR = '@triton.jit(do_not_specialize=["first", "rows", "steps"])'
 CONSTANTS = ("SIZE", "ROWS", "UNITS", "SLICES", "PARTS", "DEPTH", "DOT", "PRECISION")
 
 
@@ -45,8 +47,8 @@ class Source:
 def kernel(arguments: Sequence[str], body: Text) -> str:
     """A module with the kernel `loop`."""
     constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
-    head = f"@triton.jit\ndef loop(\n    {', '.join(arguments)},\n    {constants},\n):"
-    return "\n".join([HEADER, "", head, *body.lines, ""])
+    head = f"def loop(\n    {', '.join(arguments)},\n    {constants},\n):"
+    return "\n".join([HEADER, "", DECORATOR, head, *body.lines, ""])
 
 
 class Loop:
@@ -75,6 +77,10 @@ class Loop:
 
     def body(self) -> None:
         raise NotImplementedError
+
+    def head(self, counter: str) -> str:
+        """The head of the loop over steps, of which nothing may be moved ahead of a meeting."""
+        return f"for {counter} in tl.range(0, steps, num_stages=1):"
 
     # Tiles in memory.
 

@@ -107,6 +107,7 @@ class _Scan:
             ends: what is carried -> the arguments it comes from before the first of the kernel's
                 steps, and goes to after the last.
         """
+        self.text.settle()
         self.ready(name for name in self.stored if name not in self.made)
         for number, scan in enumerate(self.recurrence.scans):
             for s in scan.statements:

@@ -72,6 +72,13 @@ class Text:
         tiles = [self.tile(arg) for arg in s.args]
         return tiles[0] if s.op == "copy" else f"{_FUNCTIONS[s.op]}({', '.join(tiles)})"
 
+    def settle(self) -> None:
+        """All threads of the program have read what is written over from here on.
+
+        Which thread reads an element and which one writes it is the compiler's choice.
+        """
+        self("tl.debug_barrier()")
+
     def tile(self, operand: Operand) -> str:
         """An operand as a tile, numbers too."""
         if isinstance(operand, str):
