@@ -40,7 +40,7 @@ LONG = (16, 16_384, 256)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEVICE = "cuda"
 TOLERANCE = {"float32": 2e-3, "bfloat16": 6e-2}
-"""Largest difference of a rival, relative to the largest value."""
+"""Largest difference from what float32 gives, relative to the largest value."""
 SECONDS = 0.5
 PARTS = ["plain", "cells", "scans", "first", "compiled"]
 
@@ -69,13 +69,6 @@ def once(function: Function) -> float:
     function()
     torch.cuda.synchronize()
     return 1e3 * (time.perf_counter() - before)
-
-
-def agree(what: str, found: Tensor, expected: Tensor, dtype: str) -> None:
-    """End the run if two tensors differ."""
-    error = (found.double() - expected.double()).abs().max() / expected.double().abs().max()
-    if not error <= TOLERANCE[dtype]:
-        sys.exit(f"{what} differs by {error:.1e}")
 
 
 def inference(layer: nn.Module, x: Tensor) -> Function:
@@ -109,15 +102,28 @@ def peak(function: Function) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def check(what: str, steps: dict[str, Function], layers: dict[str, nn.Module], dtype: str) -> None:
-    """End the run unless the gradients of all layers are those of the first."""
-    gradients = []
-    for who, layer in layers.items():
-        steps[who]()
-        gradients.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
-    for found in gradients[1:]:
-        for one, other in zip(found, gradients[0], strict=True):
-            agree(f"{what}: a gradient", one, other, dtype)
+def values(layer: nn.Module, x: Tensor, gradient: Tensor, *, looped: bool = False) -> list[Tensor]:
+    """The output and the gradients of a layer."""
+    step, forward = training(layer, x, gradient), inference(layer, x)
+    if looped:
+        step, forward = loop(step), loop(forward)
+    step()
+    found = [p.grad.double() for p in layer.parameters() if p.grad is not None]
+    return [forward().double(), *found]
+
+
+def check(
+    what: str, dtype: str, ours: list[Tensor], rivals: list[Tensor], exact: list[Tensor]
+) -> None:
+    """End the run if ours are further from what float32 gives than rounding and the rival are."""
+
+    def error(found: list[Tensor]) -> float:
+        pairs = zip(found, exact, strict=True)
+        return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
+
+    mine, theirs = error(ours), error(rivals)
+    if not mine <= max(TOLERANCE[dtype], 2 * theirs):
+        sys.exit(f"{what} is off by {mine:.1e}, the rival by {theirs:.1e}")
 
 
 def plain(rate: dict[str, float]) -> list[str]:
@@ -144,14 +150,15 @@ def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
     batch, steps, hidden = shape
     theirs, mine, x, gradient = pair(name, (batch, steps, hidden, hidden))
     cpu = copy.deepcopy(theirs), x, gradient
+    theirs, x, gradient = theirs.to(DEVICE), x.to(DEVICE), gradient.to(DEVICE)
+    exact = values(theirs, x, gradient)
     theirs, mine = (layer.to(DEVICE, DTYPES[dtype]) for layer in (theirs, mine))
-    x, gradient = (tensor.to(DEVICE, DTYPES[dtype]) for tensor in (x, gradient))
+    x, gradient = x.to(DTYPES[dtype]), gradient.to(DTYPES[dtype])
+    check(f"{name} {shape} {dtype}", dtype, values(mine, x, gradient),
+          values(theirs, x, gradient), exact)  # fmt: skip
     layers = {"cuDNN": theirs, "ours": mine}
     trains = {who: training(layer, x, gradient) for who, layer in layers.items()}
     forwards = {who: inference(layer, x) for who, layer in layers.items()}
-    what = f"{name} {shape} {dtype}"
-    agree(what, forwards["ours"](), forwards["cuDNN"](), dtype)
-    check(what, trains, layers, dtype)
     found, forward = milliseconds(trains), milliseconds(forwards)
     loop(trains["ours"])()
     found["loop"] = once(loop(trains["ours"]))
@@ -193,15 +200,20 @@ def jax_steps(layer: nn.RNNBase, x: Tensor, gradient: Tensor) -> Function | None
 def beside_a_loop(name: str, shape: Shape, dtype: str) -> dict[str, float]:
     """Milliseconds of a training step of a cell, and of the loop in Python."""
     batch, steps, hidden = shape
-    layer = Recurrent(name, hidden, hidden).to(DEVICE, DTYPES[dtype])
-    x = torch.randn(batch, steps, hidden, device=DEVICE, dtype=DTYPES[dtype])
-    step = training(layer, x, torch.randn_like(x))
-    whole = inference(layer, x)
-    agree(f"{name} {shape} {dtype}", whole(), loop(whole)(), dtype)
-    steps_of = {"loop": loop(step), "ours": step}
-    check(f"{name} {shape} {dtype}", steps_of, dict.fromkeys(steps_of, layer), dtype)
-    return {**milliseconds({"ours": step}), **milliseconds({"forward": whole}),
-            "loop": once(steps_of["loop"])}  # fmt: skip
+    layer = Recurrent(name, hidden, hidden).to(DEVICE)
+    x = torch.randn(batch, steps, hidden, device=DEVICE)
+    gradient = torch.randn_like(x)
+    exact = values(layer, x, gradient, looped=True)
+    layer = layer.to(DTYPES[dtype])
+    x, gradient = x.to(DTYPES[dtype]), gradient.to(DTYPES[dtype])
+    rivals = exact if dtype == "float32" else values(layer, x, gradient, looped=True)
+    check(f"{name} {shape} {dtype}", dtype, values(layer, x, gradient), rivals, exact)
+    step = training(layer, x, gradient)
+    return {
+        **milliseconds({"ours": step}),
+        **milliseconds({"forward": inference(layer, x)}),
+        "loop": once(loop(step)),
+    }
 
 
 def cells() -> list[str]:
