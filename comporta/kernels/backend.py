@@ -8,23 +8,26 @@ use()      ask for one backend by name, for comparisons and debugging
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 from torch import Tensor
 
 from comporta.errors import BackendError, nearest
-from comporta.kernels import cpu, gpu, operator, reference
+from comporta.kernels import cpu, fused, gpu, operator, reference
 from comporta.kernels.checks import check, check_streams, hidden_size
 from comporta.kernels.program import Program
 from comporta.kernels.recompute import in_pieces, is_asked_for
 from comporta.kernels.weights import Weights
 
-BACKENDS = {"reference": reference.run, "cpu": cpu.run, "gpu": gpu.run}
+BACKENDS: dict[str, reference.Run] = {
+    "reference": reference.run,
+    "cpu": partial(fused.run, cpu.runner),
+    "gpu": partial(fused.run, gpu.runner),
+}
 _OBSTACLES = {"cpu": cpu.obstacle, "gpu": gpu.obstacle}
 _asked: ContextVar[str | None] = ContextVar("comporta_backend", default=None)
 
@@ -80,11 +83,11 @@ def choose(
 def _choose(program: Program, tensors: Sequence[Tensor]) -> tuple[str, str | None]:
     """The backend, and what keeps the fused kernel from running this."""
     asked = _asked.get()
-    fused = asked if asked in _OBSTACLES else _at_home(tensors[0])
-    obstacle = _OBSTACLES[fused](program, tensors)
-    if asked == fused and obstacle:
+    fastest = asked if asked in _OBSTACLES else _at_home(tensors[0])
+    obstacle = _OBSTACLES[fastest](program, tensors)
+    if asked == fastest and obstacle:
         raise BackendError(f"the backend {asked!r} cannot run this: {obstacle}")
-    return asked or ("reference" if obstacle else fused), obstacle
+    return asked or ("reference" if obstacle else fastest), obstacle
 
 
 def _at_home(x: Tensor) -> str:
@@ -140,12 +143,10 @@ def run(
     chosen, obstacle = _choose(program, (x, *(state or ()), *known.tensors))
     if obstacle and not _asked.get():
         _tell(_in_words(x, obstacle))
-    backend: Callable[..., Any] = BACKENDS[chosen]
+    backend = BACKENDS[chosen]
     if is_asked_for(x, (*(state or ()), *known.tensors)):
         backend = partial(in_pieces, backend)
-    output, after = backend(program, x, state, known, streams=streams, lengths=lengths,
-                            reverse=reverse)  # fmt: skip
-    return output, after
+    return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 
 
 @cache

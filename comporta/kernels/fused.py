@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ class Gradients:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class Runner:
     """How a backend runs a layer.
 
     Attributes:
@@ -66,41 +66,72 @@ def transform() -> str | None:
 
 
 def run(
-    engine: Engine,
+    runner: Callable[[], Runner],
     program: Program,
     x: Tensor,
     state: Sequence[Tensor] | None,
-    weights: Weights,
-    streams: tuple[Tensor, ...],
-    lengths: Tensor | None,
-    reverse: bool,
+    weights: Mapping[str, Tensor],
+    *,
+    streams: Sequence[Tensor] = (),
+    lengths: Tensor | None = None,
+    reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
-    tensors = (x, *(state or ()), *weights.tensors)
+    stored = Weights.of(weights)
+    tensors = (x, *(state or ()), *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
-        output, *finals = layer(engine, program, weights.names, streams, lengths, reverse, *tensors)
+        output, *finals = layer(runner(), program, stored.names, tuple(streams), lengths, reverse,
+                                *tensors)  # fmt: skip
         return output, tuple(finals)
-    call = engine.call(program, x, state, weights, streams=streams, lengths=lengths,
-                       reverse=reverse, training=False)  # fmt: skip
-    return engine.forward(call)
+    made = runner()
+    call = made.call(program, x, state, stored, streams=streams, lengths=lengths, reverse=reverse,
+                     training=False)  # fmt: skip
+    return made.forward(call)
+
+
+def run_into(
+    runner: Runner, kept: Tensor, program: Program, x: Tensor, state: Sequence[Tensor],
+    weights: Weights, **options: Any,
+) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+    """Run a program and leave in `kept`, which is bytes, what `run_back` needs of it.
+
+    Args:
+        options: streams, lengths, reverse and training.
+    """
+    call = runner.call(program, x, state, weights, **options)
+    runner.hold(call, kept.view(x.dtype))
+    return runner.forward(call)
+
+
+def run_back(
+    runner: Runner, kept: Tensor, d_output: Tensor | None, d_state: Sequence[Tensor],
+    program: Program, x: Tensor, state: Sequence[Tensor], weights: Weights, **options: Any,
+) -> list[Tensor]:  # fmt: skip
+    """The gradients of x, of the states and of the weights; `kept` is written over."""
+    call = runner.call(program, x, state, weights, training=True, **options)
+    runner.hold(call, kept.view(x.dtype))
+    found = runner.backward(call, d_output, d_state, wants_x=True, wants_state=True)
+    assert found.x is not None
+    assert found.state is not None
+    return [found.x.contiguous(), *found.state, *found.weights]
 
 
 class _Layer(torch.autograd.Function):
     """A layer in autograd's graph. Differentiated twice, it is computed by the reference."""
 
     @staticmethod
-    def forward(ctx: Any, engine: Engine, program: Program, names: Names,
+    def forward(ctx: Any, runner: Runner, program: Program, names: Names,
                 streams: tuple[Tensor, ...], lengths: Tensor | None, reverse: bool,
                 *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
-        ctx.engine, ctx.program, ctx.names = engine, program, names
+        ctx.runner, ctx.program, ctx.names = runner, program, names
         ctx.options = {"streams": streams, "lengths": lengths, "reverse": reverse}
         call = _Layer.call(ctx, tensors)
         # Whoever asked to see what is saved (checkpoints, copies on the CPU) gets all of it, as
         # tensors. Otherwise the call keeps memory that goes back to where it came from.
         ctx.is_watched = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
-        kept = (engine.hold(call, None),) if ctx.is_watched else ()
-        output, finals = engine.forward(call)
+        kept = (runner.hold(call, None),) if ctx.is_watched else ()
+        output, finals = runner.forward(call)
         ctx.call = None if ctx.is_watched else call
         ctx.walked = False
         ctx.save_for_backward(*tensors, *kept)
@@ -112,7 +143,7 @@ class _Layer(torch.autograd.Function):
         x, *others = tensors
         states = len(others) - len(ctx.names)
         weights = Weights(others[states:], ctx.names)
-        return ctx.engine.call(ctx.program, x, others[:states] or None, weights, training=True,
+        return ctx.runner.call(ctx.program, x, others[:states] or None, weights, training=True,
                                **ctx.options)  # fmt: skip
 
     @staticmethod
@@ -128,14 +159,14 @@ class _Layer(torch.autograd.Function):
             return (*[None] * first, *found)
         call = _Layer.call(ctx, tensors) if ctx.is_watched or ctx.walked else ctx.call
         if kept is not None and not ctx.walked:
-            ctx.engine.hold(call, kept)
+            ctx.runner.hold(call, kept)
         elif ctx.walked:
             # The graph is walked a second time, and what was kept has been written over.
-            ctx.engine.forward(call)
+            ctx.runner.forward(call)
         ctx.walked, ctx.call = True, None
         wants_x, *others = ctx.needs_input_grad[first:]
         states = len(others) - len(ctx.names)
-        done = ctx.engine.backward(call, gradients[0], gradients[1:], wants_x=wants_x,
+        done = ctx.runner.backward(call, gradients[0], gradients[1:], wants_x=wants_x,
                                    wants_state=any(others[:states]))  # fmt: skip
         d_state = (None,) * states if done.state is None else done.state
         return (*[None] * first, done.x, *d_state, *done.weights)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from comporta.errors import ShapeError
-from comporta.kernels import cpu, gpu, reference
+from comporta.kernels import cpu, fused, gpu, reference
 from comporta.kernels.checks import at_rest, check, check_streams
 from comporta.kernels.program import Program, from_source
 from comporta.kernels.weights import Weights
@@ -93,8 +93,10 @@ def layer(
     if backend:
         # Not all of it is written, and the same call has to give the same bytes.
         kept = x.new_zeros(_kept_bytes(backend, program, x, state, training), dtype=torch.uint8)
-        found = backend.run_into(kept, program, x, state, stored, streams=streams, lengths=lengths,
-                             reverse=reverse, training=training)  # fmt: skip
+        found = fused.run_into(
+            backend.runner(), kept, program, x, state, stored, streams=streams, lengths=lengths,
+            reverse=reverse, training=training,
+        )  # fmt: skip
     else:
         kept = x.new_empty(0, dtype=torch.uint8)
         found = reference.run(program, x, state, stored, streams=streams, lengths=lengths,
@@ -146,10 +148,9 @@ def layer_backward(
     options: dict[str, Any] = {"streams": streams, "lengths": lengths, "reverse": reverse}
     if backend := _fused(program, x, *state, *weights):
         # The kernel writes over what was kept, and the graph may be walked once more.
-        gradients: list[Tensor] = backend.run_back(
-            kept.clone(), d_output, d_state, program, x, state, stored, **options
+        return fused.run_back(
+            backend.runner(), kept.clone(), d_output, d_state, program, x, state, stored, **options
         )
-        return gradients
     tensors = [each.detach().requires_grad_() for each in (x, *state, *weights)]
     # An operator runs below autograd, which is called back for this.
     autograd = torch._C._SetExcludeDispatchKeyGuard(

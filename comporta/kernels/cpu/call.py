@@ -206,6 +206,7 @@ class Call:
         reverse: bool,
         training: bool,
     ) -> None:
+        x = side_by_side(x)
         self.program, self.x, self.weights = program, x, weights
         self.state = None if state is None else tuple(map(side_by_side, state))
         self.lengths = lengths

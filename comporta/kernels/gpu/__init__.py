@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from comporta.kernels import fused
 from comporta.kernels.program import Program
-from comporta.kernels.weights import Weights
 
 __all__ = [
     "computes_in",
@@ -21,9 +19,7 @@ __all__ = [
     "kept_bytes",
     "obstacle",
     "obstacle_of",
-    "run",
-    "run_back",
-    "run_into",
+    "runner",
 ]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -33,9 +29,9 @@ def is_interpreted() -> bool:
     """Whether Triton's interpreter runs the kernels (TRITON_INTERPRET=1), for tensors anywhere."""
     if not _is_installed():
         return False
-    from comporta.kernels.gpu import engine
+    from comporta.kernels.gpu.engine import interprets
 
-    return engine.interprets()
+    return interprets()
 
 
 def describe(x: Tensor) -> str:
@@ -79,72 +75,17 @@ def _is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def run(
-    program: Program,
-    x: Tensor,
-    state: Sequence[Tensor] | None,
-    weights: Mapping[str, Tensor],
-    *,
-    streams: Sequence[Tensor] = (),
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a program over a batch of sequences; see `comporta.kernels.run`."""
+@cache
+def runner() -> fused.Runner:
+    """How a layer is run."""
     from comporta.kernels.gpu import layer
 
-    engine = fused.Engine(layer.Call, layer.hold, layer.forward, layer.backward)
-    return fused.run(
-        engine, program, x, state, Weights.of(weights), tuple(streams), lengths, reverse
-    )
+    return fused.Runner(layer.Call, layer.hold, layer.forward, layer.backward)
 
 
 def kept_bytes(program: Program, dtype: torch.dtype, batch: int, time: int, hidden: int, *,
                training: bool) -> int:  # fmt: skip
-    """How many bytes `run_into` needs; the sizes may be symbols."""
+    """How many bytes `fused.run_into` needs; the sizes may be symbols."""
     from comporta.kernels.gpu.layer import kept_numbers
 
     return dtype.itemsize * kept_numbers(program, batch, time, hidden, training=training)
-
-
-def run_into(
-    kept: Tensor,
-    program: Program,
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Weights,
-    *,
-    training: bool,
-    **options: Any,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a program and leave in `kept` what `run_back` needs of it.
-
-    Args:
-        options: streams, lengths and reverse, as of `run`.
-    """
-    from comporta.kernels.gpu import layer
-
-    call = layer.Call(program, x, state, weights, training=training, **options)
-    layer.hold(call, kept.view(x.dtype))
-    return layer.forward(call)
-
-
-def run_back(
-    kept: Tensor,
-    d_output: Tensor | None,
-    d_state: Sequence[Tensor],
-    program: Program,
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Weights,
-    **options: Any,
-) -> list[Tensor]:
-    """The gradients of x, of the states and of the weights; `kept` is written over."""
-    from comporta.kernels.gpu import layer
-
-    call = layer.Call(program, x, state, weights, training=True, **options)
-    layer.hold(call, kept.view(x.dtype))
-    found = layer.backward(call, d_output, d_state, wants_x=True, wants_state=True)
-    assert found.x is not None
-    assert found.state is not None
-    # Some are parts of one tensor, which an operator's results may not be.
-    return [found.x.contiguous(), *found.state, *(each.clone() for each in found.weights)]

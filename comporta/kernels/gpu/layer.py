@@ -303,5 +303,6 @@ def _as_stored(weights: Weights, found: Mapping[str, Tensor]) -> list[Tensor]:
         shape = tensor.shape[0] // len(names), *tensor.shape[1:]
         parts = [found.get(name) for name in names]
         whole = [tensor.new_zeros(shape) if part is None else part for part in parts]
-        stored.append(torch.cat(whole) if len(whole) > 1 else whole[0].contiguous())
+        # Two may be views of one tensor, and each is somebody's to change.
+        stored.append(torch.cat(whole) if len(whole) > 1 else whole[0].clone())
     return stored
