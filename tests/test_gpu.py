@@ -18,7 +18,7 @@ from comparator import assert_close
 from problems import Problem
 from torch import Tensor
 
-from comporta import kernels
+from comporta import cells, kernels
 from comporta.cells import Cell
 from comporta.errors import BackendError
 from comporta.kernels import compile_cell, gpu
@@ -293,3 +293,43 @@ def test_step_by_step() -> None:
         outputs = [stream.step(problem.x[:, t]).clone() for t in range(problem.x.shape[1])]
     assert_close(torch.stack(outputs, 1), expected.cpu().double(), dtype=torch.float32, terms=5)
     assert_close(stream.state[0], finals[0].cpu().double(), dtype=torch.float32, terms=5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "time", "hidden", "words"),
+    [
+        ("gru", 5, 16, "each program with all hidden units of its rows"),
+        ("gru", 5, 300, "programs that share hidden units and read their matrices every step"),
+        ("mingru", 50, 300, "a scan over time"),
+        ("mingru", 5, 300, "each program with all hidden units of its rows"),
+    ],
+)
+def test_how_it_runs_is_said(cell: str, time: int, hidden: int, words: str) -> None:
+    problem = problems.make(cell, time=time, hidden=hidden, dtype=torch.float32)
+    problem = problem.to(problems.device_of("gpu"))
+    assert gpu.describe(problem.program, problem.x, hidden).endswith(f", {words}")
+    if IS_REAL:
+        found = kernels.choose(problem.program, problem.x, problem.state, problem.weights)
+        assert found.reason.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("batch", "hidden", "dtype", "way"),
+    [
+        (16, 128, torch.bfloat16, "whole"),
+        (64, 512, torch.bfloat16, "held"),
+        (64, 512, torch.float32, "streamed"),
+        (128, 2048, torch.bfloat16, "streamed"),
+        (1, 256, torch.bfloat16, "held"),
+    ],
+)
+def test_how_a_run_is_divided(batch: int, hidden: int, dtype: torch.dtype, way: str) -> None:
+    """Programs that wait for each other are there at the same time, and cover all units."""
+    for cell in ("gru", "lstm", "rnn"):
+        division = engine.tiles(compile_cell(cells.get(cell)), batch, hidden, dtype, 132)
+        assert division.slices * division.units >= hidden
+        assert (division.slices - 1) * division.units < hidden
+        if cell == "gru":
+            assert division.way == way
+        if division.way != "whole":
+            assert min(division.at_once, -(-batch // division.rows)) * division.slices <= 132

@@ -76,7 +76,8 @@ def choose(
     if obstacle:
         return Choice(backend, _in_words(x, obstacle))
     dtype = str(x.dtype).removeprefix("torch.")
-    where = cpu.describe() if backend == "cpu" else gpu.describe(x)
+    hidden = hidden_size(program, weights)
+    where = cpu.describe() if backend == "cpu" else gpu.describe(program, x, hidden)
     return Choice(backend, f"fused kernel, {dtype} on {where}")
 
 

@@ -22,6 +22,12 @@ __all__ = [
     "runner",
 ]
 
+_IN_WORDS = {
+    "whole": "each program with all hidden units of its rows",
+    "held": "programs that share hidden units and hold their matrices",
+    "streamed": "programs that share hidden units and read their matrices every step",
+    "scan": "a scan over time",
+}
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -34,9 +40,12 @@ def is_interpreted() -> bool:
     return interprets()
 
 
-def describe(x: Tensor) -> str:
-    """What runs the kernels, in words."""
-    return "Triton's interpreter" if is_interpreted() else torch.cuda.get_device_name(x.device)
+def describe(program: Program, x: Tensor, hidden: int) -> str:
+    """What runs a program on an input, with that hidden size, and how, in words."""
+    from comporta.kernels.gpu.engine import way
+
+    device = "Triton's interpreter" if is_interpreted() else torch.cuda.get_device_name(x.device)
+    return f"{device}, {_IN_WORDS[way(program, x, hidden)]}"
 
 
 def computes_in(dtype: torch.dtype) -> bool:

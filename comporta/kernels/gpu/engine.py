@@ -111,6 +111,14 @@ def scans(program: Program, time: int) -> bool:
     return time >= _SCANNED_STEPS and is_linear(program)
 
 
+def way(program: Program, x: Tensor, hidden: int) -> str:
+    """How a layer is run on an input: one of the ways of making a product, or "scan"."""
+    batch, time, _ = x.shape
+    if scans(program, time):
+        return "scan"
+    return tiles(program, batch, hidden, x.dtype, processors(x.device)).way
+
+
 def scan_tiles(hidden: int) -> Tiles:
     """How a scan is divided: into chunks of `rows` steps, each of a row of the batch."""
     units = min(32, max(16, triton.next_power_of_2(hidden)))
