@@ -28,6 +28,8 @@ _BYTES_OF_SHARED_MEMORY = 200 << 10
 # With more hidden units than this a row's products do not fit into one program's registers.
 _LARGEST_WHOLE = 128
 _UNLIMITED = 1 << 30
+# Steps of a chunk of a scan, and the largest number of chunks that a grid has.
+_CHUNK, _LARGEST_GRID = 64, 65_535
 # With fewer steps than this a scan has nothing to do at once.
 _SCANNED_STEPS = 32
 # The interpreter runs one program after another: none may wait for a later one.
@@ -108,7 +110,7 @@ def processors(device: torch.device) -> int:
 
 def scans(program: Program, time: int) -> bool:
     """Whether a program is run by scans over time."""
-    return time >= _SCANNED_STEPS and is_linear(program)
+    return _SCANNED_STEPS <= time <= _CHUNK * _LARGEST_GRID and is_linear(program)
 
 
 def way(program: Program, x: Tensor, hidden: int) -> str:
@@ -122,7 +124,7 @@ def way(program: Program, x: Tensor, hidden: int) -> str:
 def scan_tiles(hidden: int) -> Tiles:
     """How a scan is divided: into chunks of `rows` steps, each of a row of the batch."""
     units = min(32, max(16, triton.next_power_of_2(hidden)))
-    return Tiles(64, units, 16, "whole", -(-hidden // units), _UNLIMITED, 4)
+    return Tiles(_CHUNK, units, 16, "whole", -(-hidden // units), _UNLIMITED, 4)
 
 
 def launch(
@@ -174,10 +176,11 @@ def _run(
     # The interpreter multiplies bfloat16 as float32, whose products are the same.
     dot = tl.float32 if interprets() else DTYPES[x.dtype]
     settings = constants(division, hidden, dot, is_exact=_is_exact())
-    _load(source.text)[grid](
-        *[given[name] for name in source.arguments], **settings, num_warps=division.warps,
-        launch_cooperative_grid=division.way != "whole", enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(x):
+        _load(source.text)[grid](
+            *[given[name] for name in source.arguments], **settings, num_warps=division.warps,
+            launch_cooperative_grid=division.way != "whole", enable_fp_fusion=True,
+        )  # fmt: skip
 
 
 def constants(division: Tiles, hidden: int, dot: Any, *, is_exact: bool) -> dict[str, Any]:
