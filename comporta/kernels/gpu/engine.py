@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -176,7 +177,7 @@ def _run(
     # The interpreter multiplies bfloat16 as float32, whose products are the same.
     dot = tl.float32 if interprets() else DTYPES[x.dtype]
     settings = constants(division, hidden, dot, is_exact=_is_exact())
-    with torch.cuda.device_of(x):
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
         _load(source.text)[grid](
             *[given[name] for name in source.arguments], **settings, num_warps=division.warps,
             launch_cooperative_grid=division.way != "whole", enable_fp_fusion=True,
