@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import torch
 from machine import write_page
-from rivals import CELLS, GATES, pair, training
+from rivals import GATES, pair, training
 from timing import interleaved
 from torch import Tensor, nn
 
@@ -147,6 +147,9 @@ def plain(rate: dict[str, float]) -> list[str]:
 
 def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
     """One row of the table."""
+    # Not at the top: it imports Triton, and who has none is told so by `main`.
+    from comporta.kernels.gpu.engine import way
+
     batch, steps, hidden = shape
     theirs, mine, x, gradient = pair(name, (batch, steps, hidden, hidden))
     cpu = copy.deepcopy(theirs), x, gradient
@@ -164,27 +167,17 @@ def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
     found["loop"] = once(loop(trains["ours"]))
     if dtype == "float32" and (jax := jax_steps(*cpu)):
         found |= milliseconds({"JAX": jax})
+    program = kernels.compile_cell(get(name))
     memory = peak(trains["ours"]) / peak(trains["cuDNN"])
     work = 2 * batch * steps * GATES[name] * hidden * hidden * 5
     share = work / (1e-3 * found["ours"]) / rate
     ratios = [f"{found[who] / found['ours']:.2f}" if who in found else ""
               for who in ("cuDNN", "loop", "JAX")]  # fmt: skip
     return (
-        f"| {name} | {', '.join(map(str, shape))} | {dtype} | {chosen(mine, x)} | "
+        f"| {name} | {', '.join(map(str, shape))} | {dtype} | {way(program, x, hidden)} | "
         f"{found['ours']:.2f} | {share:.0%} | {' | '.join(ratios)} | {forward['ours']:.2f} | "
         f"{forward['cuDNN'] / forward['ours']:.2f} | {memory:.2f} |"
     )
-
-
-def chosen(layer: nn.Module, x: Tensor) -> str:
-    """How products are made at these sizes."""
-    from comporta.kernels.gpu import engine
-
-    name = {kind: cell for cell, (_, kind) in CELLS.items()}[type(layer)]
-    program = kernels.compile_cell(get(name))
-    return engine.tiles(
-        program, x.shape[0], layer.hidden_size, x.dtype, engine.processors(x.device)
-    ).way
 
 
 def jax_steps(layer: nn.RNNBase, x: Tensor, gradient: Tensor) -> Function | None:

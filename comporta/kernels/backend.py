@@ -76,8 +76,10 @@ def choose(
     if obstacle:
         return Choice(backend, _in_words(x, obstacle))
     dtype = str(x.dtype).removeprefix("torch.")
-    hidden = hidden_size(program, weights)
-    where = cpu.describe() if backend == "cpu" else gpu.describe(program, x, hidden)
+    if backend == "cpu":
+        where = cpu.describe()
+    else:
+        where = gpu.describe(program, x, hidden_size(program, weights))
     return Choice(backend, f"fused kernel, {dtype} on {where}")
 
 

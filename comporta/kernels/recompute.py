@@ -31,8 +31,8 @@ def recompute(*, every: int) -> Iterator[None]:
 
     The backward pass computes what lies between them again, piece by piece from the last to the
     first (Chen et al. 2016, arXiv:1604.06174). A training step then needs the memory of one piece,
-    and about a third more time. It is for sequences too long to be kept; outputs are the same,
-    gradients of weights are sums over pieces.
+    and runs forward twice. It is for sequences too long to be kept; outputs are the same, gradients
+    of weights are sums over pieces.
 
     Args:
         every: so many steps make a piece. Shorter sequences run as ever, and so does what is traced

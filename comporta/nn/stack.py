@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from comporta import kernels
 from comporta.errors import ConfigurationError
+from comporta.kernels.reference import Run
 from comporta.nn.checks import autocasts
 from comporta.nn.connections import Connection
 from comporta.nn.regularizers import InCall
 
-Run = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 DIRECTIONS = ("forward", "reverse")
 
 

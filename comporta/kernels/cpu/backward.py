@@ -67,7 +67,7 @@ def backward(
     """Run a layer backward.
 
     Args:
-        call: a training call that was run forward and whose `kept` is not spent.
+        call: a training call that was run forward; what it kept is written over.
         d_output: gradient of the output (B, T, H), or None for zero.
         d_state: gradients of the last states, each (B, H), or None for zero.
         wants_x: whether the gradient of x is computed.
@@ -75,7 +75,6 @@ def backward(
     """
     sizes, dtype = call.sizes, call.x.dtype
     assert call.kept is not None
-    assert not call.spent
     if sizes.batch * sizes.time == 0:
         return _nothing_ran(call, d_state, wants_x=wants_x, wants_state=wants_state)
     d_output = None if d_output is None else side_by_side(d_output)
@@ -108,7 +107,6 @@ def backward(
     for each, tensor in zip(made.again, again, strict=True):
         given[each.name] = tensor.data_ptr()
     call.run(made.work, given)
-    call.spent = True
     for each, tensor in zip(made.again, again, strict=True):
         Weights(weights, call.weights.names)[each.matrix].add_(tensor)
     if d_x is not None and d_x.shape[2] != sizes.depth:

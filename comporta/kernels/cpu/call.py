@@ -190,7 +190,6 @@ class Call:
     Attributes:
         sizes: what the plans of this run depend on.
         kept: what the forward kernel leaves for the backward one.
-        spent: whether the backward kernel has written over it.
         given: the addresses of the call's tensors.
     """
 
@@ -220,7 +219,6 @@ class Call:
             training, reverse, torch.get_num_threads(),
         )  # fmt: skip
         self.kept: Lease | Held | None = None
-        self.spent = False
         self.given = {
             name: tensor.data_ptr()
             for name, tensor in zip(sizes.weight_names, weights.tensors, strict=True)

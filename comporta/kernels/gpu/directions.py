@@ -8,7 +8,6 @@ from functools import cache
 from comporta.kernels.gpu.loop import Loop, Source, Way
 from comporta.kernels.gpu.sections import gradient_sections, sections
 from comporta.kernels.gradient import Adjoint, differentiate, from_next
-from comporta.kernels.kept import vector_totals
 from comporta.kernels.program import Program, previous
 from comporta.kernels.schedule import Group, schedule
 
@@ -88,7 +87,7 @@ class _Forward(Loop):
     def matrix(self, group: int, number: int, depth: str, mask: str) -> str:
         place = f"({number} * SIZE + unit)[None, :] * SIZE + {depth}[:, None]"
         return (f"tl.load(weights{group} + {place}, "
-                f"mask={mask}[:, None] & (unit < SIZE)[None, :], other=0.0)")  # fmt: skip
+                f"mask={mask}[:, None] & in_units[None, :], other=0.0)")  # fmt: skip
 
     def sums(self, group: Group) -> list[list[tuple[str, int]]]:
         return [[(group.operands[0], j)] for j in range(len(group.results))]
@@ -99,8 +98,6 @@ class _Backward(Loop):
         self.adjoint: Adjoint = differentiate(program)
         super().__init__(program, self.adjoint.phases, way)
         self.kept = sections(program)
-        stored = self.kept.gradients
-        self.totals = [name for name in vector_totals(program) if name not in stored]
 
     def body(self) -> None:
         text, program, kept = self.text, self.program, self.kept
@@ -116,7 +113,7 @@ class _Backward(Loop):
             if state in self.wanted:
                 self.buffer(f"after{i}", moves=False)
                 self.load(state, f"after{i}")
-        for name in self.totals:
+        for name in self.kept.totals:
             text(f"{text.name(f'{name} total')} = tl.zeros([ROWS, UNITS], tl.float32)")
         with text.block(self.head("back")):
             text("s = steps - 1 - back")
@@ -136,13 +133,13 @@ class _Backward(Loop):
         for i, state in enumerate(program.states):
             self.buffer(f"d_before{i}", moves=False)
             arrived = [text.name(from_next(state, product=p)) for p in (False, True)]
-            self.store(f"({' + '.join(arrived)})", f"d_before{i}")
-        if self.totals:
+            self.store(" + ".join(arrived), f"d_before{i}")
+        if self.kept.totals:
             self.arguments.append("totals")
-        for i, name in enumerate(self.totals):
-            number = f"((first // ROWS + tl.program_id(0)) * {len(self.totals)} + {i})"
+        for i, name in enumerate(self.kept.totals):
+            number = f"((first // ROWS + tl.program_id(0)) * {len(self.kept.totals)} + {i})"
             text(f"tl.store(totals + {number} * SIZE + unit, "
-                 f"tl.sum({text.name(f'{name} total')}, axis=0), mask=unit < SIZE)")  # fmt: skip
+                 f"tl.sum({text.name(f'{name} total')}, axis=0), mask=in_units)")  # fmt: skip
 
     def pass_on(self) -> None:
         """What the earlier step is left: gradients of its states, and the states themselves."""
@@ -162,7 +159,7 @@ class _Backward(Loop):
 
     @property
     def stored(self) -> Iterable[str]:
-        return dict.fromkeys((*self.kept.gradients, *self.totals))
+        return dict.fromkeys((*self.kept.gradients, *self.kept.totals))
 
     def ready(self, names: Iterable[str]) -> None:
         text = self.text
@@ -173,7 +170,7 @@ class _Backward(Loop):
                     self.store(self.operand(name), "kept", section)
             if name in self.operands:
                 self.exchange(name)
-            if name in self.totals:
+            if name in self.kept.totals:
                 total = text.name(f"{name} total")
                 text(f"{total} += tl.where(active, {text.name(name)}, 0.0)")
 
@@ -183,7 +180,7 @@ class _Backward(Loop):
     def matrix(self, group: int, number: int, depth: str, mask: str) -> str:
         place = f"({number} * SIZE + {depth})[:, None] * SIZE + unit[None, :]"
         return (f"tl.load(weights{group} + {place}, "
-                f"mask={mask}[:, None] & (unit < SIZE)[None, :], other=0.0)")  # fmt: skip
+                f"mask={mask}[:, None] & in_units[None, :], other=0.0)")  # fmt: skip
 
     def sums(self, group: Group) -> list[list[tuple[str, int]]]:
         return [[(operand, j) for j, operand in enumerate(group.operands)]]

@@ -16,7 +16,7 @@ from comporta.kernels.gpu.loop import Source
 from comporta.kernels.gpu.scan import backward_scan, forward_scan
 from comporta.kernels.gpu.sections import sections
 from comporta.kernels.gradient import differentiate
-from comporta.kernels.kept import Window, product_gradients, vector_totals
+from comporta.kernels.kept import Window, product_gradients
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
@@ -29,7 +29,6 @@ class Call:
         room: what the forward pass leaves for the backward one; its parts are
         kept: values of every step, (B, T, sections * H), and
         after: the states after the last one, (states, B, H).
-        spent: whether the backward kernel has written over `kept`.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Call:
         self.batch, self.time, self.depth = x.shape
         self.hidden = hidden_size(program, weights)
         self.room: Tensor | None = None
-        self.spent = False
         self.stored = weights.apart()
         self.starts, self.stops = self._bounds(lengths)
         self.scans = engine.scans(program, self.time)
@@ -200,13 +198,12 @@ def backward(
     """Run a layer backward.
 
     Args:
-        call: a training call that was run forward and whose `kept` is not spent.
+        call: a training call that was run forward; what it kept is written over.
         d_output: gradient of the output (B, T, H), or None for zero.
         d_state: gradients of the last states, each (B, H), or None for zero.
         wants_x: whether the gradient of x is computed.
         wants_state: whether those of the states before the first step are.
     """
-    assert not call.spent
     weights = call.weights.tensors
     d_before = call.fresh_states()
     if call.batch * call.time == 0:
@@ -216,7 +213,6 @@ def backward(
     if d_output is None:
         d_output = call.x.new_zeros(call.hidden).expand(call.batch, call.time, call.hidden)
     totals = _run_steps(call, call.kept, d_output, d_state, d_before)
-    call.spent = True
     found, d_x = _matrices(call, call.kept, wants_x=wants_x)
     found |= _vectors(call, call.kept, totals)
     return Gradients(d_x, d_before if wants_state else None, _as_stored(call.weights, found))
@@ -228,7 +224,7 @@ def _run_steps(
 ) -> dict[str, Tensor]:  # fmt: skip
     """The adjoint's steps; the gradients of those vectors that stand nowhere in `kept`."""
     program, back = call.program, not call.reverse
-    names = [n for n in vector_totals(program) if n not in sections(program).gradients]
+    names = sections(program).totals
     if call.scans:
         source, blocks = backward_scan(program), call.batch * -(-call.time // call.tiles.rows)
     else:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from comporta.kernels.gpu.printer import Printer
 from comporta.kernels.gpu.text import HEADER, Text
 from comporta.kernels.program import Operand, Program
 from comporta.kernels.schedule import Group, Phase
@@ -51,14 +52,12 @@ def kernel(arguments: Sequence[str], body: Text) -> str:
     return "\n".join([HEADER, "", DECORATOR, head, *body.lines, ""])
 
 
-class Loop:
+class Loop(Printer):
     """What both directions of the loop have."""
 
     def __init__(self, program: Program, phases: Sequence[Phase], way: Way) -> None:
-        self.program, self.phases, self.way = program, phases, way
-        self.shared = way != "whole"
-        self.text = Text()
-        self.arguments: list[str] = []
+        super().__init__(program)
+        self.phases, self.way, self.shared = phases, way, way != "whole"
         self.groups = [group for phase in phases for group in phase.groups]
         operands = [operand for group in self.groups for operand in group.operands]
         self.operands = tuple(dict.fromkeys(operands))
@@ -75,9 +74,6 @@ class Loop:
         names += ["first", "rows", "steps"]
         return Source(kernel(names, self.text), tuple(names), self.operands, self.means)
 
-    def body(self) -> None:
-        raise NotImplementedError
-
     def head(self, counter: str) -> str:
         """The head of the loop over steps, of which nothing may be moved ahead of a meeting."""
         return f"for {counter} in tl.range(0, steps, num_stages=1):"
@@ -90,23 +86,19 @@ class Loop:
         text("row = first + tl.program_id(0) * ROWS + tl.arange(0, ROWS)")
         text("unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)")
         text("in_rows = row < rows")
-        text("inside = in_rows[:, None] & (unit < SIZE)[None, :]")
+        text("in_units = unit < SIZE")
+        text("inside = in_rows[:, None] & in_units[None, :]")
         text("row = row.to(tl.int64)")
         text("start = tl.load(starts + row, mask=in_rows, other=0)")
         text("stop = tl.load(stops + row, mask=in_rows, other=0)")
-        for i, vector in enumerate(self.program.vectors):
-            if vector in self.wanted:
-                text(f"{text.name(vector)} = tl.load(vectors + {i} * SIZE + unit, "
-                     "mask=unit < SIZE, other=0.0).to(tl.float32)[None, :]")  # fmt: skip
-        if self.program.vectors:
-            self.arguments.append("vectors")
+        self.vectors()
         if self.way == "held":
             text("deep = tl.arange(0, DEPTH)")
             text("is_deep = deep < SIZE")
         for i, group in enumerate(self.groups):
             self.arguments.append(f"weights{i}")
             if self.way != "streamed":
-                depth = ("deep", "is_deep") if self.way == "held" else ("unit", "(unit < SIZE)")
+                depth = ("deep", "is_deep") if self.way == "held" else ("unit", "in_units")
                 for j in range(len(group.matrices)):
                     text(f"matrix{i}_{j} = {self.matrix(i, j, *depth)}.to(DOT)")
         if self.shared:
@@ -122,16 +114,6 @@ class Loop:
         """A buffer of the caller's, with rows, and steps if the loop moves along them."""
         self.arguments += [name, f"{name}_row", *([f"{name}_time"] if moves else [])]
         self.text(f"{name}_tile = row[:, None] * {name}_row + unit[None, :]")
-
-    def load(self, value: str, buffer: str, section: int = 0) -> None:
-        """A value from a section of a buffer."""
-        self.text(f"{self.text.name(value)} = tl.load({self.address(buffer, section)}, "
-                  "mask=inside, other=0.0).to(tl.float32)")  # fmt: skip
-
-    def store(self, value: str, buffer: str, section: int = 0) -> None:
-        """A tile to a section of a buffer."""
-        self.text(f"tl.store({self.address(buffer, section)}, "
-                  f"{value}.to({buffer}.dtype.element_ty), mask=inside)")  # fmt: skip
 
     def address(self, buffer: str, section: int) -> str:
         return f"{buffer} + {buffer}_tile + {section} * SIZE"
@@ -169,15 +151,6 @@ class Loop:
                 self.ready([s.name])
             for s in phase.means:
                 self.mean(s.name, s.args[0])
-
-    @property
-    def stored(self) -> Iterable[str]:
-        """The values of a step that are stored."""
-        raise NotImplementedError
-
-    def ready(self, names: Iterable[str]) -> None:
-        """Store what is wanted of values that have just been computed."""
-        raise NotImplementedError
 
     def operand(self, name: str) -> str:
         """A value that a product multiplies, as a whole tile."""

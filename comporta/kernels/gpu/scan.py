@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from functools import cache
 
 from comporta.kernels.gpu.loop import Source, kernel
+from comporta.kernels.gpu.printer import Printer
 from comporta.kernels.gpu.sections import gradient_sections, sections
-from comporta.kernels.gpu.text import Text
 from comporta.kernels.gradient import from_next
-from comporta.kernels.kept import vector_totals
 from comporta.kernels.program import Operand, Program, previous
 from comporta.kernels.recurrence import Recurrence, backward_recurrence, forward_recurrence
 from comporta.kernels.schedule import schedule
@@ -33,21 +32,21 @@ def backward_scan(program: Program) -> Source:
     return _Backward(program).print()
 
 
-class _Scan:
+class _Scan(Printer):
     """What both directions have."""
 
     def __init__(self, program: Program, recurrence: Recurrence | None) -> None:
         assert recurrence is not None
-        self.program, self.recurrence, self.text = program, recurrence, Text()
-        self.arguments: list[str] = []
+        super().__init__(program)
+        self.recurrence = recurrence
         statements = [s for scan in recurrence.scans for s in scan.statements]
         statements += recurrence.rest
         self.made = {s.name for s in statements}
         for scan in recurrence.scans:
             self.made |= {scan.last} | ({scan.next} if isinstance(scan.next, str) else set())
-        self.wanted = {o for s in statements for o in s.operands}
-        self.wanted |= {o for scan in recurrence.scans for o in (scan.decay, scan.inflow)
-                        if isinstance(o, str)}  # fmt: skip
+        coefficients = [o for scan in recurrence.scans for o in (scan.decay, scan.inflow)]
+        read = [*coefficients, *(o for s in statements for o in s.operands)]
+        self.wanted = frozenset(o for o in read if isinstance(o, str))
 
     def print(self) -> Source:
         """The whole kernel."""
@@ -55,9 +54,6 @@ class _Scan:
         names = [*self.arguments, "starts", "stops", "carries", "flags", "rows", "steps"]
         carried = tuple(scan.last for scan in self.recurrence.scans)
         return Source(kernel(names, self.text), tuple(names), carried, ())
-
-    def body(self) -> None:
-        raise NotImplementedError
 
     def begin(self, step: str) -> None:
         """Which steps and units are this program's; `step` counts those of the layer."""
@@ -77,12 +73,7 @@ class _Scan:
         text("is_last = (order == ROWS - 1)[:, None]")
         text("earlier = tl.broadcast_to(tl.maximum(order - 1, 0)[:, None], [ROWS, UNITS])")
         text("now = now.to(tl.int64)")
-        for i, vector in enumerate(self.program.vectors):
-            if vector in self.wanted:
-                text(f"{text.name(vector)} = tl.load(vectors + {i} * SIZE + unit, "
-                     "mask=in_units, other=0.0).to(tl.float32)[None, :]")  # fmt: skip
-        if self.program.vectors:
-            self.arguments.append("vectors")
+        self.vectors()
 
     def buffer(self, name: str) -> None:
         """A buffer of the caller's with rows and steps."""
@@ -90,15 +81,8 @@ class _Scan:
         self.text(f"{name}_tile = {name} + row * {name}_row + now[:, None] * {name}_time "
                   "+ unit[None, :]")  # fmt: skip
 
-    def load(self, value: str, buffer: str, section: int = 0) -> None:
-        """A value from a section of a buffer."""
-        self.text(f"{self.text.name(value)} = tl.load({buffer}_tile + {section} * SIZE, "
-                  "mask=inside, other=0.0).to(tl.float32)")  # fmt: skip
-
-    def store(self, value: str, buffer: str, section: int = 0) -> None:
-        """A tile to a section of a buffer."""
-        self.text(f"tl.store({buffer}_tile + {section} * SIZE, "
-                  f"({value}).to({buffer}.dtype.element_ty), mask=inside)")  # fmt: skip
+    def address(self, buffer: str, section: int) -> str:
+        return f"{buffer}_tile + {section} * SIZE"
 
     def solve(self, ends: dict[str, tuple[str, str]]) -> None:
         """All values of the step.
@@ -132,15 +116,6 @@ class _Scan:
     @property
     def loaded(self) -> set[str]:
         """The names of what stands in memory."""
-        raise NotImplementedError
-
-    @property
-    def stored(self) -> Iterable[str]:
-        """The values of a step that are stored."""
-        raise NotImplementedError
-
-    def ready(self, names: Iterable[str]) -> None:
-        """Store what is wanted of values that have just been computed."""
         raise NotImplementedError
 
     def carry(
@@ -216,7 +191,6 @@ class _Backward(_Scan):
     def __init__(self, program: Program) -> None:
         super().__init__(program, backward_recurrence(program))
         self.kept = sections(program)
-        self.totals = [n for n in vector_totals(program) if n not in self.kept.gradients]
 
     @property
     def loaded(self) -> set[str]:
@@ -242,10 +216,10 @@ class _Backward(_Scan):
             from_next(state): (f"d_after{i}", f"d_before{i}")
             for i, state in enumerate(program.states)
         })  # fmt: skip
-        if self.totals:
+        if self.kept.totals:
             self.arguments.append("totals")
-        for i, name in enumerate(self.totals):
-            number = f"(chunk * rows + row) * {len(self.totals)} + {i}"
+        for i, name in enumerate(self.kept.totals):
+            number = f"(chunk * rows + row) * {len(self.kept.totals)} + {i}"
             value = f"tl.where(active, {text.name(name)}, 0.0)"
             text(f"tl.store(totals + ({number}) * SIZE + unit, tl.sum({value}, axis=0), "
                  "mask=in_units)")  # fmt: skip

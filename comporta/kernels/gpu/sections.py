@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from comporta.kernels.gradient import differentiate
-from comporta.kernels.kept import kept_sections, product_gradients
+from comporta.kernels.kept import kept_sections, product_gradients, vector_totals
 from comporta.kernels.program import Program, previous
 from comporta.kernels.schedule import schedule
 
@@ -20,6 +20,7 @@ class Sections:
         operands: other values that products multiply.
         previous: the states before the step.
         gradients: the gradients of products, which go over what was saved where they can.
+        totals: the gradients of vectors that are none of products, and stand in no section.
         count: how many sections there are.
     """
 
@@ -27,6 +28,7 @@ class Sections:
     operands: tuple[str, ...]
     previous: tuple[str, ...]
     gradients: tuple[str, ...]
+    totals: tuple[str, ...]
     count: int
 
     def of(self, name: str) -> int:
@@ -44,11 +46,13 @@ def sections(program: Program) -> Sections:
     before = tuple(map(previous, program.states))
     operands = {group.operands[0] for group in schedule(program).groups}
     others = tuple(sorted(operands.difference(saved, before)))
+    gradients = product_gradients(program).names
     return Sections(
         saved=saved,
         operands=others,
         previous=before,
-        gradients=product_gradients(program).names,
+        gradients=gradients,
+        totals=tuple(name for name in vector_totals(program) if name not in gradients),
         count=kept_sections(program) + len(before) + len(others),
     )
 
