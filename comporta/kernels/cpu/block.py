@@ -16,7 +16,7 @@ from comporta.kernels.program import Operand
 Address = Callable[[Place], Value]
 
 
-def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Value,
+def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Address, width: Value,
                size: Value) -> None:  # fmt: skip
     """The block of a phase for one row, and the means of what it computes.
 
@@ -25,18 +25,16 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
         step: the layout.
         phase: which phase of the step.
         address: gives the address of a section of this row.
+        soon: gives the address of a section of a row that will be run soon.
         width: the padded hidden size, a multiple of the vector's lanes.
         size: the hidden size.
     """
     statements, means = step.phases[phase].statements, step.phases[phase].means
-    computed = {s.name for s in statements}
-    stores, sums = step.stores[phase], step.sums[phase]
-    wanted = [o for s in (*statements, *means) for o in s.operands]
-    wanted += [v for store in (*stores, *sums) for v in store.values if isinstance(v, str)]
-    loads = [name for name in dict.fromkeys(wanted) if name not in computed]
+    stores, sums, loads = step.stores[phase], step.sums[phase], step.loads(phase)
     sources = {name: address(step.reads[name]) for name in loads}
     targets = [address(store.place) for store in stores]
     totals = [address(store.place) for store in sums]
+    ahead = [soon(place) for place in step.moving(phase) if not place.flat]
     averages = [e.reserve(e.real.lanes) for _ in means]
     for average in averages:
         e.store(e.real.splat(0.0), average)
@@ -53,6 +51,8 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, width: Valu
         for name, source in sources.items():
             if not step.reads[name].flat:
                 values[name] = _load(e, step, name, e.at(source, j), e.sub(size, j))
+        for place in ahead:
+            e.prefetch(e.at(place, j))
         before = [e.load(e.at(total, j)) for total in totals]
         for s in statements:
             if s.name not in step.flat:

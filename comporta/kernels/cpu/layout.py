@@ -79,6 +79,29 @@ class Step:
     sections: Mapping[str, int]
     flat: frozenset[str]
 
+    def loads(self, phase: int) -> list[str]:
+        """What the block of a phase reads and does not compute."""
+        statements = self.phases[phase].statements
+        wanted = [o for s in (*statements, *self.phases[phase].means) for o in s.operands]
+        written = (*self.stores[phase], *self.sums[phase])
+        wanted += [v for store in written for v in store.values if isinstance(v, str)]
+        computed = {s.name for s in statements}
+        return [name for name in dict.fromkeys(wanted) if name not in computed]
+
+    def moving(self, phase: int) -> list[Place]:
+        """What the block of a phase finds in another place at each step, no step having been there.
+
+        That is what a forward step writes and a backward step reads.
+        """
+        places = [store.place for store in self.stores[phase]]
+        if self.windows is not None:
+            places = [self.reads[name] for name in self.loads(phase)]
+            places = [place for place in places if not place.later]
+        return [
+            place for place in dict.fromkeys(places)
+            if place.is_callers or place.buffer in ("state", "kept")
+        ]  # fmt: skip
+
     @property
     def conditions(self) -> frozenset[str]:
         """The values that are true or false and not numbers."""

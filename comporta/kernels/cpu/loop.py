@@ -26,6 +26,8 @@ ROWS_PER_TOTAL = 4
 # A function of no arguments, named so that `machine` can supply the system's own.
 REST = "comporta_rest"
 _TRIES_PER_REST = 4096
+# So much of the second-level cache may wait for the following step.
+_NEAR_BYTES = 1 << 19
 # The caller's tensors for each state: before the first step and after the last one. On the way back
 # they are the gradients of these.
 ENDS = ("before", "after")
@@ -285,19 +287,35 @@ class _Loop:
     def block(self, phase: int, s: Value) -> None:
         """The elementwise block of a phase, for all rows."""
         e, f = self.e, self.field
+        near, pick = self.is_near(), e.builder.select
+        following = e.add(s, -1 if self.step.windows is not None else 1)
         with e.loop(self.first, self.last) as b:
 
             def address(place: Place) -> Value:
                 return self.place(place, b, s)
 
+            def soon(place: Place) -> Value:
+                return self.place(place, pick(near, b, e.add(b, 1)), pick(near, following, s))
+
             start, stop = self.bound("starts", b), self.bound("stops", b)
             active = e.builder.and_(e.builder.not_(e.less(s, start)), e.less(s, stop))
             with e.builder.if_else(active, likely=True) as (runs, idles):
                 with runs:
-                    emit_block(e, self.step, phase, address, f["width"], f["size"])
+                    emit_block(e, self.step, phase, address, soon, f["width"], f["size"])
                     self.tail(phase, address)
                 with idles:
                     emit_idle(e, self.step, self.step.idle[phase], address, f["width"], f["size"])
+
+    def is_near(self) -> Value:
+        """Whether all that this thread's rows have at a step fits the second-level cache.
+
+        Then each asks for what it needs at the following step, and has it after the products. Else
+        it would be gone by then, and each asks for the following row's.
+        """
+        e, step = self.e, self.step
+        sections = step.sections["kept"] + step.sections["state"]
+        numbers = e.mul(e.sub(self.last, self.first), e.mul(self.field["width"], sections))
+        return e.less(numbers, _NEAR_BYTES // e.real.bytes)
 
     def tail(self, phase: int, address: Address) -> None:
         """Zero the padding of the gradients that products read across sections."""
