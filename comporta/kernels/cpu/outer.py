@@ -178,7 +178,10 @@ def _tile(
     is_whole = e.builder.and_(
         e.builder.not_(e.less(rows, tallest)), e.builder.not_(e.less(there, width * lanes))
     )
-    with e.builder.if_else(is_whole) as (whole, partly):
+    # Beyond the rows of a matrix its section is padding.
+    with e.builder.if_then(e.less(e.number(0), rows)), e.builder.if_else(is_whole) as (
+        whole, partly,
+    ):  # fmt: skip
         with whole:
             multiply(target, columns)
         with partly:
