@@ -13,7 +13,7 @@ from functools import cache
 
 from comporta.kernels.gradient import differentiate
 from comporta.kernels.program import Program
-from comporta.kernels.schedule import schedule
+from comporta.kernels.schedule import flat_values, ready, schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,50 @@ def product_gradients(program: Program) -> Gradients:
     for names in (hoisted, *inside):
         if _find(order, names) is None:
             order += names
-    operands = [name for name in adjoint.saved if any(g.operands == (name,) for g in plan.groups)]
-    blocks = sum(bool(phase.block) for phase in adjoint.phases)
-    # With one block all that it reads of a row is read before anything is written, and the
-    # gradients can take the place of what was kept, except for the operands of products.
-    start = len(operands) if blocks <= 1 else len(adjoint.saved)
+    start = len(adjoint.saved) - len(_taken(program, tuple(order)))
     windows = [window(order, names, start) for names in (hoisted, *inside)]
     return Gradients(tuple(order), start, windows[0], tuple(windows[1:]))
+
+
+@cache
+def kept_places(program: Program) -> dict[str, int]:
+    """The section of every value that the adjoint reads."""
+    gradients = product_gradients(program)
+    taken = _taken(program, gradients.names)
+    stay = [name for name in differentiate(program).saved if name not in taken]
+    places = {name: section for section, name in enumerate(stay)}
+    return places | {name: gradients.start + place for name, place in taken.items()}
 
 
 def kept_sections(program: Program) -> int:
     """How many sections the kept values and the gradients of products take."""
     gradients = product_gradients(program)
-    return max(len(differentiate(program).saved), gradients.start + len(gradients.names))
+    return gradients.start + len(gradients.names)
+
+
+def _taken(program: Program, gradients: tuple[str, ...]) -> dict[str, int]:
+    """Kept value -> the place among the products' gradients of the one that goes over it.
+
+    A block reads all of a row before it writes, so it may write over what no later block reads.
+    Operands of products stay: the gradients of matrices are made of them.
+    """
+    plan, adjoint = schedule(program), differentiate(program)
+    operands = {group.operands[0] for group in plan.groups}
+    last = dict.fromkeys((name for name in adjoint.saved if name not in operands), 0)
+    for k, phase in enumerate(adjoint.phases):
+        last |= {o: k for s in phase.block for o in s.operands if o in last}
+    written = ready(adjoint.phases)
+    # One number for a whole row is the least to gain.
+    flat = flat_values(plan.phases)
+    waiting = sorted(last, key=lambda name: (name in flat, last[name]))
+    taken = {}
+    for place in sorted(range(len(gradients)), key=lambda i: written.get(gradients[i], 0)):
+        over = (name for name in waiting if last[name] <= written.get(gradients[place], 0))
+        name = next(over, None)
+        if name is not None:
+            waiting.remove(name)
+            taken[name] = place
+    return taken
 
 
 def vector_totals(program: Program) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ serves a step and its adjoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -137,6 +137,26 @@ def levels(statements: Sequence[Statement], groups: Sequence[Group]) -> dict[str
         pending = [group for group in pending if group.results[0] not in level]
         assert len(waiting) + len(pending) < left, "the step reads a value that it never makes"
     return level
+
+
+def ready(phases: Sequence[Phase]) -> dict[str, int]:
+    """Name -> the phase whose block can write it; the others were there before the first."""
+    found: dict[str, int] = {}
+    for k, phase in enumerate(phases):
+        found |= {result: k for group in phase.groups for result in group.results}
+        found |= {s.name: k for s in phase.statements}
+        found |= {s.name: k + 1 for s in phase.means}
+    return found
+
+
+def flat_values(phases: Sequence[Phase], given: Iterable[str] = ()) -> frozenset[str]:
+    """The values that are the same in all units: means, and what follows from them alone."""
+    found = {*given, *(s.name for phase in phases for s in phase.means)}
+    for phase in phases:
+        for s in phase.statements:
+            if s.operands and found.issuperset(s.operands):
+                found.add(s.name)
+    return frozenset(found)
 
 
 def _latest(

@@ -27,7 +27,7 @@ from comporta.kernels.cpu.table import Buffer, Entry, Given, Jobs, Listed, Memor
 from comporta.kernels.cpu.work import Work
 from comporta.kernels.fused import Gradients
 from comporta.kernels.gradient import differentiate
-from comporta.kernels.kept import Window, product_gradients, vector_totals
+from comporta.kernels.kept import Window, kept_places, product_gradients, vector_totals
 from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
@@ -204,7 +204,7 @@ def _source(sizes: Sizes, group: Group) -> tuple[Buffer, int]:
         later = step * sizes.real.bytes if name in states else 0
         return Buffer(base.after(section * section_bytes + later), row, step), sizes.hidden
     base, row, step = made.kept
-    section = differentiate(sizes.program).saved.index(name)
+    section = kept_places(sizes.program)[name]
     return Buffer(base.after(section * section_bytes), row, step), sizes.hidden
 
 

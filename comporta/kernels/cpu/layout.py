@@ -19,14 +19,21 @@ tensors, the output and the further inputs, are as long as they are):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from comporta.kernels.gradient import COMPARISONS, Adjoint, differentiate, from_next
-from comporta.kernels.kept import Window, kept_sections, product_gradients, vector_totals, window
+from comporta.kernels.kept import (
+    Window,
+    kept_places,
+    kept_sections,
+    product_gradients,
+    vector_totals,
+    window,
+)
 from comporta.kernels.program import Operand, Program, previous
-from comporta.kernels.schedule import Phase, Schedule, schedule
+from comporta.kernels.schedule import Phase, Schedule, flat_values, ready, schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,15 @@ class Step:
 
         That is what a forward step writes and a backward step reads.
         """
-        places = [store.place for store in self.stores[phase]]
-        if self.windows is not None:
-            places = [self.reads[name] for name in self.loads(phase)]
-            places = [place for place in places if not place.later]
+        if self.windows is None:
+            places = [store.place for store in self.stores[phase]]
+        else:
+            read = {name for earlier in range(phase) for name in self.loads(earlier)}
+            places = [self.reads[name] for name in self.loads(phase) if name not in read]
         return [
             place for place in dict.fromkeys(places)
-            if place.is_callers or place.buffer in ("state", "kept")
+            if place.buffer in ("state", "kept", "output")
+            and place.later == (self.windows is None and place.buffer == "state")
         ]  # fmt: skip
 
     @property
@@ -116,15 +125,7 @@ class _Writes:
         self.phases = phases
         self.stores: list[list[Store]] = [[] for _ in phases]
         self.idle: list[list[Store]] = [[] for _ in phases]
-        self.ready = {
-            name: k
-            for k, phase in enumerate(phases)
-            for name in (
-                *(r for group in phase.groups for r in group.results),
-                *(s.name for s in phase.statements),
-            )
-        }
-        self.ready |= {s.name: k + 1 for k, phase in enumerate(phases) for s in phase.means}
+        self.ready = ready(phases)
 
     def write(self, value: Operand, place: Place, idle: tuple[Operand, ...] | None) -> None:
         phase = self.ready.get(value, 0) if isinstance(value, str) else 0
@@ -136,7 +137,7 @@ class _Writes:
 def forward_step(program: Program, *, training: bool) -> Step:
     """The layout of the forward step; training keeps what the backward pass needs."""
     plan = schedule(program)
-    kept = differentiate(program).saved if training else ()
+    kept = kept_places(program) if training else {}
     means = _means(plan.phases)
     reads = _forward_leaves(plan) | means
     writes = _Writes(plan.phases)
@@ -146,7 +147,7 @@ def forward_step(program: Program, *, training: bool) -> Step:
         reads.setdefault(state, Place("state", i, later=True))
     writes.write(program.output, Place("output", 0), (0.0,))
     flat = flat_values(plan.phases)
-    for i, name in enumerate(kept):
+    for name, i in kept.items():
         # The operands of products enter the weights' gradients, so idle rows must hold zeros.
         is_operand = any(group.operands == (name,) for group in plan.groups)
         place = Place("kept", i, flat=name in flat)
@@ -244,7 +245,8 @@ def _forward_leaves(plan: Schedule) -> dict[str, Place]:
 
 def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
     flat = flat_values(schedule(program).phases)
-    reads = {name: Place("kept", i, flat=name in flat) for i, name in enumerate(adjoint.saved)}
+    places = kept_places(program).items()
+    reads = {name: Place("kept", i, flat=name in flat) for name, i in places}
     for i, state in enumerate(program.states):
         reads[previous(state)] = Place("state", i)
         reads[state] = Place("state", i, later=True)
@@ -258,16 +260,6 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
             if adjoint.carries[state][1:] == group.results:
                 reads[from_next(state, product=True)] = Place(f"product{k}", 0)
     return reads
-
-
-def flat_values(phases: Sequence[Phase], given: Iterable[str] = ()) -> frozenset[str]:
-    """The values that are the same in all units: means, and what follows from them alone."""
-    found = {*given, *(s.name for phase in phases for s in phase.means)}
-    for phase in phases:
-        for s in phase.statements:
-            if s.operands and found.issuperset(s.operands):
-                found.add(s.name)
-    return frozenset(found)
 
 
 def _means(phases: Sequence[Phase]) -> dict[str, Place]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from comporta.kernels.gradient import differentiate
-from comporta.kernels.kept import kept_sections, product_gradients, vector_totals
+from comporta.kernels.kept import kept_places, kept_sections, product_gradients, vector_totals
 from comporta.kernels.program import Program, previous
 from comporta.kernels.schedule import schedule
 
@@ -16,7 +16,7 @@ class Sections:
     """A row of what the forward pass keeps, in sections of hidden size.
 
     Attributes:
-        saved: what the adjoint reads, from section 0 on.
+        saved: what the adjoint reads -> its section.
         operands: other values that products multiply.
         previous: the states before the step.
         gradients: the gradients of products, which go over what was saved where they can.
@@ -24,7 +24,7 @@ class Sections:
         count: how many sections there are.
     """
 
-    saved: tuple[str, ...]
+    saved: Mapping[str, int]
     operands: tuple[str, ...]
     previous: tuple[str, ...]
     gradients: tuple[str, ...]
@@ -34,7 +34,7 @@ class Sections:
     def of(self, name: str) -> int:
         """The section of a value that the forward pass keeps."""
         if name in self.saved:
-            return self.saved.index(name)
+            return self.saved[name]
         others = (*self.previous, *self.operands)
         return self.count - len(others) + others.index(name)
 
@@ -42,7 +42,7 @@ class Sections:
 @cache
 def sections(program: Program) -> Sections:
     """What a training pass keeps of a step."""
-    saved = differentiate(program).saved
+    saved = kept_places(program)
     before = tuple(map(previous, program.states))
     operands = {group.operands[0] for group in schedule(program).groups}
     others = tuple(sorted(operands.difference(saved, before)))
