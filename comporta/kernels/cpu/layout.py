@@ -96,19 +96,20 @@ class Step:
         return [name for name in dict.fromkeys(wanted) if name not in computed]
 
     def moving(self, phase: int) -> list[Place]:
-        """What the block of a phase finds in another place at each step, no step having been there.
+        """What the block of a phase is the first to touch, in another place at each step.
 
-        That is what a forward step writes and a backward step reads.
+        That is what a forward step writes and a backward step reads, and the further inputs.
         """
-        if self.windows is None:
-            places = [store.place for store in self.stores[phase]]
-        else:
-            read = {name for earlier in range(phase) for name in self.loads(earlier)}
-            places = [self.reads[name] for name in self.loads(phase) if name not in read]
+        forward = self.windows is None
+        earlier = {name for before in range(phase) for name in self.loads(before)}
+        places = [self.reads[name] for name in self.loads(phase) if name not in earlier]
+        if forward:
+            places = [place for place in places if place.is_callers]
+            places += [store.place for store in self.stores[phase]]
         return [
             place for place in dict.fromkeys(places)
-            if place.buffer in ("state", "kept", "output")
-            and place.later == (self.windows is None and place.buffer == "state")
+            if place.is_callers or place.buffer in ("state", "kept")
+            and place.later == (forward and place.buffer == "state")
         ]  # fmt: skip
 
     @property
