@@ -108,8 +108,8 @@ class Step:
             places += [store.place for store in self.stores[phase]]
         return [
             place for place in dict.fromkeys(places)
-            if place.is_callers or place.buffer in ("state", "kept")
-            and place.later == (forward and place.buffer == "state")
+            if place.is_callers or (place.buffer in ("state", "kept")
+            and place.later == (forward and place.buffer == "state"))
         ]  # fmt: skip
 
     @property
