@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,15 +16,52 @@ from comporta.kernels.cpu.work import Work
 
 ROUNDS = 9
 SIZE = 2048
+REST = 0.2
+"""Seconds after which threads that wait for work are at rest."""
 # A product whose operands stay in the nearest caches.
 ROWS, DEPTH, COLUMNS, REPEATS = 16, 128, 384, 2000
 
 
-def gigaflops() -> float:
-    """The larger rate of numpy's product of 2048 x 2048 matrices and of our own tiles, in 1e9/s."""
+@cache
+def tiles() -> tuple[Callable[[], object], int]:
+    """Products in the nearest caches, on all threads, and how many operations they are.
+
+    What a machine reaches changes with what else it does; so this is run between the others, and
+    the limit is the rate it had then, or numpy's if that is larger (see `advantage`).
+    """
+    return _tiles(torch.get_num_threads())
+
+
+@cache
+def advantage() -> float:
+    """How many times the rate of the tiles numpy's large product has, at least 1.
+
+    It is measured apart from all else: numpy's threads go on waiting for work for a while.
+    """
     one = np.random.default_rng(1).standard_normal((SIZE, SIZE), dtype=np.float32)
-    product = _rate(lambda: one @ one, 2 * SIZE**3)
-    return max(product, _rate(*_tiles(torch.get_num_threads())))
+    function, operations = tiles()
+    product, alone = (
+        _median(run) / count
+        for run, count in ((lambda: one @ one, 2 * SIZE**3), (function, operations))
+    )
+    return max(1.0, alone / product)
+
+
+def gigaflops(milliseconds: float) -> float:
+    """The limit in 1e9 operations a second, by how long the tiles took."""
+    return advantage() * tiles()[1] / milliseconds / 1e6
+
+
+def _median(function: Callable[[], object]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        time.sleep(REST)
+        function()
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    time.sleep(REST)
+    return statistics.median(times)
 
 
 def _tiles(threads: int) -> tuple[Callable[[], object], int]:
@@ -42,13 +80,3 @@ def _tiles(threads: int) -> tuple[Callable[[], object], int]:
         return tensors
 
     return run, 2 * threads * ROWS * DEPTH * COLUMNS * REPEATS
-
-
-def _rate(function: Callable[[], object], operations: int) -> float:
-    function()
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return operations / statistics.median(times) / 1e9
