@@ -143,11 +143,12 @@ def run(
         check_streams(program, x, hidden_size(program, known), streams)
     if program.turned:
         known = known.turned([name for name, _ in program.turned])
-    chosen, obstacle = _choose(program, (x, *(state or ()), *known.tensors))
+    tensors = (x, *(state or ()), *known.tensors)
+    chosen, obstacle = _choose(program, tensors)
     if obstacle and not _asked.get():
         _tell(_in_words(x, obstacle))
     backend = BACKENDS[chosen]
-    if is_asked_for(x, (*(state or ()), *known.tensors)):
+    if is_asked_for(tensors):
         backend = partial(in_pieces, backend)
     return backend(program, x, state, known, streams=streams, lengths=lengths, reverse=reverse)
 

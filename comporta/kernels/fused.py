@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,17 +77,14 @@ def run(
     reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
-    stored = Weights.of(weights)
+    made, stored = runner(), Weights.of(weights)
+    options = {"streams": streams, "lengths": lengths, "reverse": reverse}
     tensors = (x, *(state or ()), *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
-        output, *finals = layer(runner(), program, stored.names, tuple(streams), lengths, reverse,
-                                *tensors)  # fmt: skip
+        output, *finals = layer(_Given(made, program, stored.names, options), *tensors)
         return output, tuple(finals)
-    made = runner()
-    call = made.call(program, x, state, stored, streams=streams, lengths=lengths, reverse=reverse,
-                     training=False)  # fmt: skip
-    return made.forward(call)
+    return made.forward(made.call(program, x, state, stored, training=False, **options))
 
 
 def run_into(
@@ -117,16 +114,30 @@ def run_back(
     return [found.x.contiguous(), *found.state, *found.weights]
 
 
+class _Given(NamedTuple):
+    """What a layer is given besides what wants gradients: x, the states and the weights."""
+
+    runner: Runner
+    program: Program
+    names: Names
+    options: dict[str, Any]
+
+    def call(self, tensors: Sequence[Tensor]) -> Any:
+        """A training run on these tensors."""
+        x, *others = tensors
+        states = len(others) - len(self.names)
+        weights = Weights(others[states:], self.names)
+        return self.runner.call(self.program, x, others[:states] or None, weights, training=True,
+                                **self.options)  # fmt: skip
+
+
 class _Layer(torch.autograd.Function):
     """A layer in autograd's graph. Differentiated twice, it is computed by the reference."""
 
     @staticmethod
-    def forward(ctx: Any, runner: Runner, program: Program, names: Names,
-                streams: tuple[Tensor, ...], lengths: Tensor | None, reverse: bool,
-                *tensors: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
-        ctx.runner, ctx.program, ctx.names = runner, program, names
-        ctx.options = {"streams": streams, "lengths": lengths, "reverse": reverse}
-        call = _Layer.call(ctx, tensors)
+    def forward(ctx: Any, given: _Given, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.given, runner = given, given.runner
+        call = given.call(tensors)
         # Whoever asked to see what is saved (checkpoints, copies on the CPU) gets all of it, as
         # tensors. Otherwise the call keeps memory that goes back to where it came from.
         ctx.is_watched = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
@@ -139,34 +150,27 @@ class _Layer(torch.autograd.Function):
         return output, *finals
 
     @staticmethod
-    def call(ctx: Any, tensors: Sequence[Tensor]) -> Any:
-        x, *others = tensors
-        states = len(others) - len(ctx.names)
-        weights = Weights(others[states:], ctx.names)
-        return ctx.runner.call(ctx.program, x, others[:states] or None, weights, training=True,
-                               **ctx.options)  # fmt: skip
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         kept = tensors[-1] if ctx.is_watched else None
         tensors = tensors[:-1] if ctx.is_watched else tensors
-        first = len(ctx.needs_input_grad) - len(tensors)
+        given: _Given = ctx.given
+        runner = given.runner
         if torch.is_grad_enabled():
             found = reference.gradients(
-                ctx.program, tensors, ctx.names, gradients, again=True, **ctx.options
+                given.program, tensors, given.names, gradients, again=True, **given.options
             )
-            return (*[None] * first, *found)
-        call = _Layer.call(ctx, tensors) if ctx.is_watched or ctx.walked else ctx.call
+            return None, *found
+        call = given.call(tensors) if ctx.is_watched or ctx.walked else ctx.call
         if kept is not None and not ctx.walked:
-            ctx.runner.hold(call, kept)
+            runner.hold(call, kept)
         elif ctx.walked:
             # The graph is walked a second time, and what was kept has been written over.
-            ctx.runner.forward(call)
+            runner.forward(call)
         ctx.walked, ctx.call = True, None
-        wants_x, *others = ctx.needs_input_grad[first:]
-        states = len(others) - len(ctx.names)
-        done = ctx.runner.backward(call, gradients[0], gradients[1:], wants_x=wants_x,
+        _, wants_x, *others = ctx.needs_input_grad
+        states = len(others) - len(given.names)
+        done = runner.backward(call, gradients[0], gradients[1:], wants_x=wants_x,
                                    wants_state=any(others[:states]))  # fmt: skip
         d_state = (None,) * states if done.state is None else done.state
-        return (*[None] * first, done.x, *d_state, *done.weights)
+        return None, done.x, *d_state, *done.weights

@@ -57,12 +57,12 @@ def recompute(*, every: int) -> Iterator[None]:
         _every.reset(token)
 
 
-def is_asked_for(x: Tensor, others: Sequence[Tensor]) -> bool:
-    """Whether a run on these tensors is to be cut into pieces."""
+def is_asked_for(tensors: Sequence[Tensor]) -> bool:
+    """Whether a run on these tensors, x first, is to be cut into pieces."""
     every = _every.get()
-    if every is None or x.shape[1] <= every or not torch.is_grad_enabled():
+    if every is None or tensors[0].shape[1] <= every or not torch.is_grad_enabled():
         return False
-    return any(tensor.requires_grad for tensor in (x, *others))
+    return any(tensor.requires_grad for tensor in tensors)
 
 
 def in_pieces(

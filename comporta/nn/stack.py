@@ -86,25 +86,26 @@ def run(
                 connections=connections, half=half,
             )  # fmt: skip
     after: list[tuple[Tensor, ...]] = []
-    directions = 2 if bidirectional else 1
+    directions, plain = 2 if bidirectional else 1, call.is_plain
+    kernel = kernels.run if half is None else _in_half(half, kernels.run)
     for first in range(0, len(weights), directions):
         layer = first // directions
-        read = x if call.is_plain else call.enter(layer, x)
+        read = x if plain else call.enter(layer, x)
         outputs = []
         for place in range(first, first + directions):
             given, reverse = weights[place], place > first
             state = None if states is None else states[place]
             streams: Sequence[Tensor] = ()
-            if not call.is_plain:
+            if not plain:
                 hidden = call.hidden(given)
                 given = call.weights(given)
                 state = None if state is None else call.states(state, hidden)
                 streams = call.streams(read, hidden, reverse=reverse)
-            output, final = _in_half(half, kernels.run)(
+            output, final = kernel(
                 call.program, read, state, given,
                 streams=streams, lengths=lengths, reverse=reverse,
             )  # fmt: skip
-            if not call.is_plain:
+            if not plain:
                 output, final = call.leave(output, final)
             outputs.append(output)
             after.append(final)
@@ -119,10 +120,8 @@ def runs_in_half(x: Tensor) -> bool:
     return x.is_cuda
 
 
-def _in_half(half: torch.dtype | None, run: Run) -> Run:
+def _in_half(half: torch.dtype, run: Run) -> Run:
     """A run of a layer on tensors brought to a dtype; what it gives is brought back."""
-    if half is None:
-        return run
 
     def cast(
         program: kernels.Program, x: Tensor, state: Sequence[Tensor] | None,
