@@ -22,6 +22,7 @@ SECONDS = 3.0
 WITHOUT = {
     "four steps of k in a turn of the tile's loop": "tile._STEPS_AT_ONCE = 1",
     "asking ahead for the next panel of a large matrix": "product._NEAR_BYTES = 1 << 60",
+    "asking ahead for the memory of the next step": "layout.Step.moving = lambda self, phase: []",
     "every other step from the last panel to the first":
         "gemm = loop._Loop.gemm; loop._Loop.gemm = lambda self, *a: gemm(self, *a[:-1], self.zero)",
     "room between the tiles of a block of gradients":
@@ -37,7 +38,7 @@ WITHOUT = {
 _CHILD = """
 import importlib, os, sys, time
 import torch
-from comporta.kernels.cpu import call, loop, machine, memory, openmp, outer, product, tile
+from comporta.kernels.cpu import call, layout, loop, machine, memory, openmp, outer, product, tile
 from comporta.nn import GRU
 forward = importlib.import_module("comporta.kernels.cpu.forward")
 backward = importlib.import_module("comporta.kernels.cpu.backward")
