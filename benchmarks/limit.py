@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
+from timing import interleaved
 
 from comporta.kernels.cpu import engine
 from comporta.kernels.cpu.product import GEMM_EACH
 from comporta.kernels.cpu.work import Work
 
-ROUNDS = 9
 SIZE = 2048
 REST = 0.2
 """Seconds after which threads that wait for work are at rest."""
@@ -40,28 +38,13 @@ def advantage() -> float:
     """
     one = np.random.default_rng(1).standard_normal((SIZE, SIZE), dtype=np.float32)
     function, operations = tiles()
-    product, alone = (
-        _median(run) / count
-        for run, count in ((lambda: one @ one, 2 * SIZE**3), (function, operations))
-    )
-    return max(1.0, alone / product)
+    product, alone = interleaved([lambda: one @ one, function], 0.0, settle=REST)
+    return max(1.0, 2 * SIZE**3 / product / (operations / alone))
 
 
 def gigaflops(milliseconds: float) -> float:
     """The limit in 1e9 operations a second, by how long the tiles took."""
     return advantage() * tiles()[1] / milliseconds / 1e6
-
-
-def _median(function: Callable[[], object]) -> float:
-    times = []
-    for _ in range(ROUNDS):
-        time.sleep(REST)
-        function()
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    time.sleep(REST)
-    return statistics.median(times)
 
 
 def _tiles(threads: int) -> tuple[Callable[[], object], int]:

@@ -21,10 +21,13 @@ def programs() -> dict[str, Program]:
     return found
 
 
-@pytest.mark.parametrize("name", programs())
+PROGRAMS = programs()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_no_gradient_goes_over_what_a_later_block_reads(name: str) -> None:
     """The adjoint's blocks in their order on a row of sections, each reading before it writes."""
-    program = programs()[name]
+    program = PROGRAMS[name]
     adjoint, gradients = differentiate(program), product_gradients(program)
     holds = {section: value for value, section in kept_places(program).items()}
     assert sorted(holds.values()) == sorted(adjoint.saved)

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.tasks.result import RUNS, Commands, train_and_evaluate
+from benchmarks.tasks.result import RUNS, Commands, measure, train_and_evaluate
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,3 @@ def train_committee(
                 total[label] = total.get(label, 0.0) + p
     answered = [max(total, key=total.__getitem__) for total in totals]
     return Committee(measure([str(row.label) for row in rows], answered), alone)
-
-
-def measure(expected: Sequence[str], answered: Sequence[str]) -> dict[str, float]:
-    """Accuracy and macro F1, by scikit-learn."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "accuracy": float(accuracy_score(expected, answered)),
-        "macro_f1": float(f1_score(expected, answered, average="macro", zero_division=0)),
-    }

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.folds import Row, groups, write_rows
-from benchmarks.tasks.result import RUNS, Commands, Result, parameters_of, train_and_evaluate
+from benchmarks.tasks.result import (
+    RUNS,
+    Commands,
+    Result,
+    measure,
+    parameters_of,
+    train_and_evaluate,
+)
 from comporta.data import read_labelled
 
 RECIPE = (
@@ -78,14 +85,9 @@ def _figures(
 ) -> dict[str, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import accuracy_score, f1_score
 
     grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), lowercase=lower)
     model = LogisticRegression(C=c, class_weight=weight, max_iter=500, tol=1e-3)
     model.fit(grams.fit_transform([name for name, _ in train]), [label for _, label in train])
     answers = model.predict(grams.transform([name for name, _ in test]))
-    expected = [label for _, label in test]
-    return {
-        "macro_f1": float(f1_score(expected, answers, average="macro", zero_division=0)),
-        "accuracy": float(accuracy_score(expected, answers)),
-    }
+    return measure([label for _, label in test], list(answers))

@@ -150,3 +150,13 @@ def parameters_of(name: str) -> int:
     import comporta
 
     return sum(weight.numel() for weight in comporta.load(RUNS / name).model.parameters())
+
+
+def measure(expected: Sequence[str], answered: Sequence[str]) -> dict[str, float]:
+    """Accuracy and macro F1, by scikit-learn."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "accuracy": float(accuracy_score(expected, answered)),
+        "macro_f1": float(f1_score(expected, answered, average="macro", zero_division=0)),
+    }

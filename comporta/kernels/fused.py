@@ -78,7 +78,7 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a program over a batch of sequences; see `comporta.kernels.run`."""
     made, stored = runner(), Weights.of(weights)
-    options = {"streams": streams, "lengths": lengths, "reverse": reverse}
+    options = {"streams": tuple(streams), "lengths": lengths, "reverse": reverse}
     tensors = (x, *(state or ()), *stored.tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         layer: Any = _Layer.apply
