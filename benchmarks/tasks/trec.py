@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.tasks.committee import train_committee
+from benchmarks.committee import Committee, train_classifier
 from benchmarks.tasks.result import Commands, Result, parameters_of
+from comporta.data import read_labelled
 
 MEMBERS = 5
 RECIPE = (
@@ -18,8 +19,13 @@ def run(data: Path) -> list[Result]:
     """Train on the training questions, measure on the 500 test questions."""
     train, test = (data / "trec" / f"TREC.{part}.all" for part in ("train", "test"))
     commands = Commands()
-    line = ["classifier", train, *RECIPE.split()]
-    found = train_committee(commands, "trec", line, test, members=MEMBERS, encoding="latin-1")
+    rows = list(read_labelled(test, encoding="latin-1"))
+    texts = [row.text for row in rows]
+    members = []
+    for seed in range(MEMBERS):
+        line = [train, *RECIPE.split(), "--seed", seed]
+        members.append(train_classifier(commands, f"trec-{seed}", line, texts))
+    found = Committee([str(row.label) for row in rows], members)
     accuracy = found.together["accuracy"]
     return [
         Result(
