@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from comporta.kernels.cpu.emit import Emitter, Value
 from comporta.kernels.cpu.functions import VectorMath
 from comporta.kernels.cpu.layout import Place, Step, Store
-from comporta.kernels.program import Operand
+from comporta.kernels.program import Operand, Statement
 
 Address = Callable[[Place], Value]
 
@@ -41,9 +41,7 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     math = VectorMath(e)
     # What is the same in all units is computed once for all vectors.
     values: dict[Operand, Value] = {n: e.load(sources[n]) for n in loads if step.reads[n].flat}
-    for s in statements:
-        if s.name in step.flat:
-            values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
+    _compute_flat(e, math, [s for s in statements if s.name in step.flat], values)
     for store, target in zip(stores, targets, strict=True):
         if store.place.flat:
             e.store(_operand(e, values, store.values[0]), target)
@@ -68,9 +66,33 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
                 e.first_lanes(e.sub(size, j)), values[s.args[0]], e.real.splat(0.0)
             )
             e.store(e.builder.fadd(e.load(average), inside), average)
-    for s, average in zip(means, averages, strict=True):
-        whole = e.builder.fdiv(e.total(e.load(average)), e.builder.sitofp(size, e.real.scalar))
-        e.store(e.spread(whole), address(step.reads[s.name]))
+    lanes = e.real.lanes
+    for first in range(0, len(means), lanes):
+        wholes = e.totals([e.load(average) for average in averages[first : first + lanes]])
+        wholes = e.builder.fdiv(wholes, e.spread(e.builder.sitofp(size, e.real.scalar)))
+        for lane, s in enumerate(means[first : first + lanes]):
+            e.store(e.lane(wholes, lane), address(step.reads[s.name]))
+
+
+def _compute_flat(
+    e: Emitter, math: VectorMath, statements: Sequence[Statement], values: dict[Operand, Value]
+) -> None:
+    """Statements whose values are the same in all units.
+
+    Those of one operation that do not wait for each other are computed in one vector, a lane each:
+    a root of a vector takes several times as long as that of a number.
+    """
+    level: dict[Operand, int] = {}
+    groups: dict[tuple[int, str], list[Statement]] = {}
+    for s in statements:
+        level[s.name] = 1 + max((level.get(operand, 0) for operand in s.operands), default=0)
+        groups.setdefault((level[s.name], s.op), []).append(s)
+    for (_, op), group in sorted(groups.items(), key=lambda item: item[0][0]):
+        for same in (group[i : i + e.real.lanes] for i in range(0, len(group), e.real.lanes)):
+            columns = zip(*(s.args for s in same), strict=True)
+            operands = [e.together([_operand(e, values, arg) for arg in args]) for args in columns]
+            found = math.apply(op, operands)
+            values |= {s.name: e.lane(found, lane) for lane, s in enumerate(same)}
 
 
 def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address, width: Value,

@@ -247,14 +247,34 @@ class Emitter:
         zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
-    def total(self, vector: Value) -> Value:
-        """The sum of the lanes: halves are added to each other, so that its order is fixed."""
-        lanes = self.real.lanes
-        while lanes > 1:
-            lanes //= 2
-            order = [*range(lanes, 2 * lanes), *range(self.real.lanes)][: self.real.lanes]
-            vector = self.builder.fadd(vector, self._mix(vector, vector, order))
-        return self.builder.extract_element(vector, ir.Constant(I32, 0))
+    def totals(self, vectors: Sequence[Value]) -> Value:
+        """The sums of the lanes of some vectors, at most as many as there are lanes, one a lane.
+
+        Halves are added to each other, so that the order of a sum is fixed; with each turn there
+        are half as many vectors, and each has pieces of twice as many sums.
+        """
+        lanes, found = self.real.lanes, list(vectors)
+        piece = lanes
+        while piece > 1:
+            piece //= 2
+            low = [i for i in range(2 * lanes) if not i & piece]
+            halves = low, [i + piece for i in low]
+            pairs = zip(found[::2], [*found[1::2], *found[-1:]], strict=False)
+            found = [
+                self.builder.fadd(*(self._mix(a, b, half) for half in halves)) for a, b in pairs
+            ]
+        return found[0]
+
+    def together(self, vectors: Sequence[Value]) -> Value:
+        """Lane 0 of the first of some vectors, lane 1 of the second, and so on."""
+        lanes, (found, *others) = self.real.lanes, vectors
+        for lane, vector in enumerate(others, 1):
+            found = self._mix(found, vector, [i + lanes * (i == lane) for i in range(lanes)])
+        return found
+
+    def lane(self, vector: Value, lane: int) -> Value:
+        """One lane of a vector in every lane."""
+        return self._mix(vector, vector, [lane] * self.real.lanes)
 
     def intrinsic(self, name: str, *args: Value) -> Value:
         """An LLVM intrinsic on vectors of reals."""
