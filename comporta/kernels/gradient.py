@@ -14,8 +14,11 @@ from functools import cache
 from comporta.kernels.program import Builder, Operand, Program, Statement, previous
 from comporta.kernels.schedule import Group, Phase, Schedule, levels, phases, schedule
 
-# Cheaper to compute again in the backward block than to write and read through memory.
-_CHEAP = {"add", "sub", "mul", "neg", "copy", "relu", "abs", "min", "max", "where"}
+# No slower to compute again in the backward block than to write and read through memory, of which
+# a layer then keeps less.
+_CHEAP = {
+    "add", "sub", "mul", "neg", "copy", "relu", "abs", "min", "max", "where", "sigmoid", "tanh",
+}  # fmt: skip
 COMPARISONS = {"lt", "le", "gt", "ge"}
 
 
@@ -55,7 +58,7 @@ def differentiate(program: Program) -> Adjoint:
     >>> from comporta.cells import get
     >>> from comporta.kernels.program import compile_cell
     >>> differentiate(compile_cell(get("lstm"))).saved
-    ('i', 'f', 'g', 'o', 'h.1')
+    ('i', 'f', 'g', 'o')
     """
     forward = schedule(program)
     reverse = _Reverse(forward)
