@@ -29,6 +29,8 @@ def run(data: Path) -> list[Result]:
             metric=f"nats a step of {best} ({others})",
             ours=figures[best]["loss"],
             floor=f"{problem.baseline:.4f} (without memory)",
+            published="0.0197 of gru, 0.0204 of lstm at T = 1000, 16k parameters "
+            "(arXiv:1803.01271)",
             parameters=figures[best]["parameters"],
             seconds=figures[best]["seconds"],
             commands=["python -m benchmarks.tasks copying"],

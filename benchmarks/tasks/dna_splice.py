@@ -31,7 +31,7 @@ def run(data: Path) -> list[Result]:
             bar="at least 0.955",
             reached=found.accuracy >= 0.955,
             floor="0.519 (most frequent class)",
-            published="0.93-0.96",
+            published="0.9375 (KBANN, ten folds of 1,000 examples, documentation of the data set)",
             parameters=found.parameters,
             seconds=found.seconds,
             commands=found.commands,

@@ -35,7 +35,8 @@ def run(data: Path) -> list[Result]:
             bar="at least 0.84",
             reached=figures["f1"] >= 0.84,
             floor="0.178 (most frequent tag of each word)",
-            published="0.8661 on the test file, with pretrained vectors (LSTM-CRF)",
+            published="0.8661 on the test file, with pretrained vectors (LSTM-CRF, README of "
+            "peluz/lener-br)",
             parameters=parameters_of("lener_br"),
             seconds=commands.seconds,
             commands=commands.run,

@@ -40,7 +40,6 @@ def run(data: Path) -> list[Result]:
             bar="below the 5-gram",
             reached=figures["nats_per_token"] < floor,
             floor=f"{floor:.3f} ({ORDER}-gram Kneser-Ney, the language as first symbol)",
-            published="none",
             parameters=parameters_of("names_generator"),
             seconds=commands.seconds,
             commands=commands.run,
