@@ -1,4 +1,9 @@
-"""The machine's limit in float32: what matrix products reach here that no layer goes around."""
+"""The machine's limit in float32: what matrix products reach here that no layer goes around.
+
+It is the larger of two: numpy's large product, and our own tiles on operands that stay in the
+nearest caches. What a machine reaches changes with what else it does; the tiles are run between
+all that is measured, and the largest rate of a run is its limit.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +25,25 @@ REST = 0.2
 ROWS, DEPTH, COLUMNS, REPEATS = 16, 128, 384, 2000
 
 
-@cache
-def tiles() -> tuple[Callable[[], object], int]:
-    """Products in the nearest caches, on all threads, and how many operations they are.
-
-    What a machine reaches changes with what else it does; so this is run between the others, and
-    the limit is the rate it had then, or numpy's if that is larger (see `advantage`).
-    """
-    return _tiles(torch.get_num_threads())
-
-
-@cache
-def advantage() -> float:
-    """How many times the rate of the tiles numpy's large product has, at least 1.
+def numpy_product() -> float:
+    """The rate of numpy's product of two matrices of SIZE x SIZE, in 1e9 operations a second.
 
     It is measured apart from all else: numpy's threads go on waiting for work for a while.
     """
     one = np.random.default_rng(1).standard_normal((SIZE, SIZE), dtype=np.float32)
-    function, operations = tiles()
-    product, alone = interleaved([lambda: one @ one, function], 0.0, settle=REST)
-    return max(1.0, 2 * SIZE**3 / product / (operations / alone))
+    (milliseconds,) = interleaved([lambda: one @ one], 0.0, settle=REST)
+    return 2 * SIZE**3 / milliseconds / 1e6
 
 
-def gigaflops(milliseconds: float) -> float:
-    """The limit in 1e9 operations a second, by how long the tiles took."""
-    return advantage() * tiles()[1] / milliseconds / 1e6
+@cache
+def tiles() -> tuple[Callable[[], object], int]:
+    """Products in the nearest caches, on all threads, and how many operations they are."""
+    return _tiles(torch.get_num_threads())
+
+
+def tile_rate(milliseconds: float) -> float:
+    """The rate of the tiles, in 1e9 operations a second, by how long they took."""
+    return tiles()[1] / milliseconds / 1e6
 
 
 def _tiles(threads: int) -> tuple[Callable[[], object], int]:

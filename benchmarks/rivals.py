@@ -43,20 +43,25 @@ TOLERANCE = 5e-4
 
 
 Shape = tuple[int, int, int, int]
+KINDS = ("train", "forward")
+COLUMNS = (
+    "train torch", "train jax", "train keras",
+    "forward torch", "forward jax", "forward keras", "forward onnx",
+)  # fmt: skip
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 # (directions, whether the gradient of the input is wanted), besides (1, False)
 VARIANTS = {"gradient of x": (1, True), "two directions": (2, False), "both": (2, True)}
 
 
-def share(name: str, shape: Shape, kind: str, found: dict[str, float]) -> float:
-    """The share of the machine's limit that a training step or a forward pass reaches."""
+def share(name: str, shape: Shape, kind: str, milliseconds: float, peak: float) -> float:
+    """The share of the machine's limit, in 1e9 operations a second, that a pass reaches."""
     batch, time, depth, hidden = shape
     depths = depth + hidden
     if kind == "train":
         # Besides, the gradient of the state, and the gradients of the weights.
         depths += hidden + (depth + hidden)
     operations = 2 * batch * time * GATES[name] * hidden * depths
-    return operations / (1e6 * found[f"{kind} ours"]) / found[f"{kind} limit"]
+    return operations / (1e6 * milliseconds) / peak
 
 
 def training(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> Callable[[], object]:
@@ -100,7 +105,7 @@ def measure_variant(name: str, shape: Shape, variant: str, seconds: float) -> fl
 
 
 def measure(name: str, shape: Shape, seconds: float) -> dict[str, float]:
-    """Who -> milliseconds of a training step and of a forward pass; and the machine's limits."""
+    """Who -> milliseconds of a training step and of a forward pass; and what the tiles reach."""
     theirs, mine, x, gradient = pair(name, shape)
 
     def infer(layer: nn.Module) -> Callable[[], object]:
@@ -121,10 +126,10 @@ def measure(name: str, shape: Shape, seconds: float) -> dict[str, float]:
         forwards["onnx"] = runtime
     check(name, forwards, trains, [theirs, mine])
     found = {}
-    for kind, functions in (("train", trains), ("forward", forwards)):
+    for kind, functions in zip(KINDS, (trains, forwards), strict=True):
         *times, tiles = interleaved([*functions.values(), limit.tiles()[0]], seconds, settle=SETTLE)
         found |= {f"{kind} {who}": t for who, t in zip(functions, times, strict=True)}
-        found[f"{kind} limit"] = limit.gigaflops(tiles)
+        found[f"{kind} tiles"] = limit.tile_rate(tiles)
     return found
 
 
@@ -171,37 +176,39 @@ def main() -> None:
 
 def grid(cells: list[str], seconds: float) -> list[str]:
     """Table of all rivals, in one direction and without the gradient of the input."""
-    columns = [
-        "train torch", "train jax", "train keras",
-        "forward torch", "forward jax", "forward keras", "forward onnx",
-    ]  # fmt: skip
+    product = limit.numpy_product()
+    measured = {}
+    for name in cells:
+        for shape in SHAPES:
+            measured[name, shape] = found = measure(name, shape, seconds)
+            times = (f"{what} {value:.2f}" for what, value in found.items())
+            print(f"{name} {shape}: {', '.join(times)}", flush=True)
+    peak = max(product, *(found[f"{k} tiles"] for found in measured.values() for k in KINDS))
     lines = [
         "Milliseconds of ours, the share of the machine's limit in float32 that they are, and how "
         "many times as long each rival takes. Training: forward and backward, gradients of the "
-        "parameters. The limit is the rate of our tiles in the nearest cache, measured between the "
-        "others, times what numpy's product of 2048 x 2048 matrices reaches beside them where that "
-        f"is more (here {limit.advantage():.2f}).",
+        f"parameters. The limit is the largest rate of this run, {peak:.0f} GFLOP/s: of our tiles "
+        "in the nearest cache, measured between the others, or of numpy's product of 2048 x 2048 "
+        f"matrices, {product:.0f}.",
         "",
-        "| cell | B, T, D, H | limit, GFLOP/s | train | share | torch.nn | JAX | Keras | forward | "
-        "share | torch.nn | JAX | Keras | ONNX Runtime |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| cell | B, T, D, H | train | share | torch.nn | JAX | Keras | forward | share | torch.nn "
+        "| JAX | Keras | ONNX Runtime |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     ratios: dict[tuple[str, str], list[float]] = {}
-    for name in cells:
-        for shape in SHAPES:
-            found = measure(name, shape, seconds)
-            row = [f"{found['train limit']:.0f}"]
-            for column in columns:
-                kind = column.split()[0]
-                if column.endswith("torch"):
-                    row.append(f"{found[f'{kind} ours']:.2f}")
-                    row.append(f"{share(name, shape, kind, found):.0%}")
-                if column in found:
-                    ratio = found[column] / found[f"{kind} ours"]
-                    ratios.setdefault((name, column), []).append(ratio)
-                row.append(f"{ratio:.2f}" if column in found else "")
-            lines.append(f"| {name} | {', '.join(map(str, shape))} | {' | '.join(row)} |")
-            print(lines[-1], flush=True)
+    for (name, shape), found in measured.items():
+        row = []
+        for column in COLUMNS:
+            kind = column.split()[0]
+            if column.endswith("torch"):
+                row.append(f"{found[f'{kind} ours']:.2f}")
+                row.append(f"{share(name, shape, kind, found[f'{kind} ours'], peak):.0%}")
+            if column in found:
+                ratio = found[column] / found[f"{kind} ours"]
+                ratios.setdefault((name, column), []).append(ratio)
+            row.append(f"{ratio:.2f}" if column in found else "")
+        lines.append(f"| {name} | {', '.join(map(str, shape))} | {' | '.join(row)} |")
+    print("\n".join(lines))
     return [*lines, "", *summary(ratios)]
 
 
