@@ -27,9 +27,10 @@ from comporta.kernels.program import Program
 from comporta.kernels.schedule import schedule
 from comporta.kernels.weights import Names, Weights
 
-# So many bytes of weights must each member of a team have to read in a step, or its meetings show.
-# With more rows a step takes longer and gains less: as measured, by their square.
-_BYTES_OF_A_MEMBER = 32 << 10
+# So many bytes of weights must each member of a team have to read in a step, or its meetings show:
+# they take several times as long where the members' cores are far from each other. With more rows
+# a step takes longer and gains less: as measured, by their square.
+_BYTES_OF_A_MEMBER = 64 << 10
 # So many sizes, and plans for them, are kept.
 SIZES = 256
 
