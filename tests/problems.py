@@ -39,7 +39,7 @@ CELLS = (*names(), ZONEOUT.name)
 
 DTYPES = {
     "reference": (torch.float32, torch.float64),
-    "cpu": (torch.float32, torch.float64),
+    "cpu": (torch.bfloat16, torch.float32, torch.float64),
     "gpu": (torch.bfloat16, torch.float16, torch.float32),
 }
 """What each backend computes in and is held against here."""

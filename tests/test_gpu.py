@@ -23,7 +23,7 @@ from comporta.cells import Cell
 from comporta.errors import BackendError
 from comporta.kernels import compile_cell, gpu
 from comporta.kernels.recurrence import is_linear
-from comporta.nn import Recurrent, stack
+from comporta.nn import Recurrent
 
 engine = pytest.importorskip("comporta.kernels.gpu.engine")
 IS_REAL = torch.cuda.is_available()
@@ -271,7 +271,7 @@ def test_autocast_runs_kernels_in_half(half: torch.dtype, monkeypatch: pytest.Mo
         return run(program, x, *others, **options)
 
     monkeypatch.setitem(kernels.BACKENDS, "gpu", spy)
-    monkeypatch.setattr(stack, "runs_in_half", lambda x: True)
+    monkeypatch.setattr(kernels, "gains_from", lambda half, x: True)
     found = []
     for is_on in (False, True):
         layer.zero_grad()

@@ -15,7 +15,7 @@ from comparator import assert_close
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from comporta import cells
+from comporta import cells, kernels
 from comporta.cells import Cell
 from comporta.errors import ConfigurationError, ShapeError
 from comporta.nn import GRU, Recurrent, detach, explain
@@ -94,8 +94,10 @@ def test_dtypes(cell: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("make_layer", [make, lambda: GRU(INPUT, HIDDEN, batch_first=True)])
 def test_autocast_computes_in_the_dtype_of_the_weights(
-    make_layer: Callable[[], nn.Module],
+    make_layer: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the processor does not multiply the shorter numbers."""
+    monkeypatch.setattr(kernels, "gains_from", lambda half, x: False)
     layer = make_layer()
     x = torch.randn(BATCH, TIME, INPUT).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -104,6 +106,26 @@ def test_autocast_computes_in_the_dtype_of_the_weights(
     assert torch.equal(output, expected)
     with pytest.raises(ShapeError, match="has dtype"):
         layer(x)
+
+
+@pytest.mark.parametrize("size", [INPUT, INPUT + 1])
+def test_autocast_computes_in_its_dtype(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does. Weights, outputs and gradients stay float32."""
+    monkeypatch.setattr(kernels, "gains_from", lambda half, x: half == torch.bfloat16)
+    layer = Recurrent("lstm", size, HIDDEN, num_layers=2, bidirectional=True)
+    x = torch.randn(BATCH, TIME, size)
+    found = []
+    for is_on in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_on):
+            output, state = layer(x)
+        output.square().sum().backward()
+        assert output.dtype == state[0].h.dtype == torch.float32
+        found.append([output.detach(), *(p.grad for p in layer.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1]) == 1 + len(list(layer.parameters()))
+    for exact, rough in zip(*found, strict=True):
+        assert not torch.equal(exact, rough)
+        assert_close(rough.bfloat16(), exact.double(), dtype=torch.bfloat16, terms=40, what="it")
 
 
 @pytest.mark.parametrize("cell", CELLS)

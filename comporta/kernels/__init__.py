@@ -1,6 +1,6 @@
 """Kernels: how a cell is computed. Knows tensors, knows no layers."""
 
-from comporta.kernels.backend import BACKENDS, Choice, choose, run, stream, use
+from comporta.kernels.backend import BACKENDS, Choice, choose, gains_from, run, stream, use
 from comporta.kernels.checks import hidden_size
 from comporta.kernels.program import Program, compile_cell
 from comporta.kernels.recompute import recompute
@@ -13,6 +13,7 @@ __all__ = [
     "Weights",
     "choose",
     "compile_cell",
+    "gains_from",
     "hidden_size",
     "recompute",
     "run",

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 
+import torch
 from torch import Tensor
 
 from comporta.errors import BackendError, nearest
@@ -77,7 +78,7 @@ def choose(
         return Choice(backend, _in_words(x, obstacle))
     dtype = str(x.dtype).removeprefix("torch.")
     if backend == "cpu":
-        where = cpu.describe()
+        where = cpu.describe(x)
     else:
         where = gpu.describe(program, x, hidden_size(program, weights))
     return Choice(backend, f"fused kernel, {dtype} on {where}")
@@ -91,6 +92,15 @@ def _choose(program: Program, tensors: Sequence[Tensor]) -> tuple[str, str | Non
     if asked == fastest and obstacle:
         raise BackendError(f"the backend {asked!r} cannot run this: {obstacle}")
     return asked or ("reference" if obstacle else fastest), obstacle
+
+
+def gains_from(half: torch.dtype, x: Tensor) -> bool:
+    """Whether the fused kernels where a tensor stands are faster in a half-precision dtype.
+
+    >>> gains_from(torch.float16, torch.ones(1))
+    False
+    """
+    return x.is_cuda or (x.is_cpu and cpu.multiplies(half))
 
 
 def _at_home(x: Tensor) -> str:

@@ -24,6 +24,12 @@ class Gradients:
     state: Sequence[Tensor] | None
     weights: Sequence[Tensor]
 
+    def to(self, dtype: torch.dtype) -> Gradients:
+        """They brought to a dtype."""
+        x = None if self.x is None else self.x.to(dtype)
+        state = None if self.state is None else [each.to(dtype) for each in self.state]
+        return Gradients(x, state, [each.to(dtype) for each in self.weights])
+
 
 @dataclass(frozen=True, slots=True)
 class Runner:

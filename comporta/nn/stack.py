@@ -77,9 +77,10 @@ def run(
         in the order of `states`.
     """
     if autocasts(x.device):
-        # On a CPU it would run the reference's products in half precision, and a state that passes
-        # hundreds of them loses what it carries. A GPU's kernels keep states in float32.
-        half = torch.get_autocast_dtype(x.device.type) if runs_in_half(x) else None
+        # Left on, it would run the reference's products in half precision, and a state that passes
+        # hundreds of them loses what it carries. Fused kernels keep states in float32.
+        asked = torch.get_autocast_dtype(x.device.type)
+        half = asked if kernels.gains_from(asked, x) else None
         with torch.autocast(x.device.type, enabled=False):
             return run(
                 x, states, weights, call=call, bidirectional=bidirectional, lengths=lengths,
@@ -113,11 +114,6 @@ def run(
         join = (connections or {}).get(layer)
         x = y if join is None else join(x, y)
     return x, after
-
-
-def runs_in_half(x: Tensor) -> bool:
-    """Whether autocast has kernels for a tensor compute in its dtype."""
-    return x.is_cuda
 
 
 def _in_half(half: torch.dtype, run: Run) -> Run:

@@ -22,6 +22,7 @@ __all__ = [
     "computes_in",
     "describe",
     "kept_bytes",
+    "multiplies",
     "obstacle",
     "obstacle_of",
     "runner",
@@ -30,18 +31,31 @@ __all__ = [
 obstacle_of = fused.obstacle
 
 
-def describe() -> str:
-    """The vector unit the kernels are compiled for, in words."""
-    return f"{8 * machine.vector_bytes()}-bit vectors"
+def describe(x: Tensor) -> str:
+    """What the kernels for an input compute with, in words."""
+    vectors = f"{8 * machine.vector_bytes()}-bit vectors"
+    bits = engine.factor_bits(x.dtype, x.shape[-1])
+    if engine.NUMBERS[bits] == x.dtype:
+        return vectors
+    return f"{vectors}, which {'multiply bfloat16' if bits == 16 else 'compute in float32'}"
 
 
 def computes_in(dtype: torch.dtype) -> bool:
     """Whether there are kernels for numbers of that type.
 
-    >>> computes_in(torch.float32), computes_in(torch.float16)
+    >>> computes_in(torch.float16), computes_in(torch.int16)
     (True, False)
     """
-    return dtype in engine.BITS
+    return dtype in engine.DTYPES
+
+
+def multiplies(half: torch.dtype) -> bool:
+    """Whether the processor multiplies numbers of a half-precision type.
+
+    >>> multiplies(torch.float16)
+    False
+    """
+    return half == torch.bfloat16 and machine.multiplies_pairs()
 
 
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
@@ -52,7 +66,9 @@ def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
         return f"the tensors are on {x.device}, not on the CPU"
     if len(kinds) > 1 or not computes_in(x.dtype):
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for _, dtype in kinds))
-        return f"it computes in float32 or float64, and these tensors are {found}"
+        return (
+            f"it computes in float32, float64, bfloat16 or float16, and these tensors are {found}"
+        )
     return fused.transform() or fused.obstacle(program)
 
 
@@ -72,5 +88,5 @@ def _hold(call: Call, kept: Tensor | None) -> Tensor:
 def kept_bytes(program: Program, dtype: torch.dtype, batch: int, time: int, hidden: int, *,
                training: bool) -> int:  # fmt: skip
     """How many bytes `fused.run_into` needs; the sizes may be symbols."""
-    real = machine.real(engine.BITS[dtype])
+    real = machine.real(64 if dtype == torch.float64 else 32)
     return real.bytes * kept_numbers(program, real, batch, time, hidden, training=training)

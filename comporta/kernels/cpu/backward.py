@@ -22,7 +22,7 @@ from comporta.kernels.cpu.forward import MOVE
 from comporta.kernels.cpu.forward import plan as forward_plan
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
 from comporta.kernels.cpu.memory import Lease, fresh
-from comporta.kernels.cpu.product import GEMM_EACH, GEMM_SUM, PACK, SUM
+from comporta.kernels.cpu.product import EACH_ROWS, GEMM_EACH, GEMM_SUM, PACK, SUM
 from comporta.kernels.cpu.table import Buffer, Entry, Given, Jobs, Listed, Memory, Task
 from comporta.kernels.cpu.work import Work
 from comporta.kernels.fused import Gradients
@@ -77,8 +77,8 @@ def backward(
     assert call.kept is not None
     if sizes.batch * sizes.time == 0:
         return _nothing_ran(call, d_state, wants_x=wants_x, wants_state=wants_state)
-    d_output = None if d_output is None else side_by_side(d_output)
-    arriving = [None if gradient is None else side_by_side(gradient) for gradient in d_state]
+    d_output = None if d_output is None else side_by_side(d_output.to(call.output_dtype))
+    arriving = [None if d is None else side_by_side(d.to(dtype)) for d in d_state]
     row, step, _ = (0, 0, 0) if d_output is None else d_output.stride()
     made = _plan(sizes, row, step, wants_x)
     scratch = Lease(made.scratch, dtype)
@@ -86,7 +86,7 @@ def backward(
         fresh(tensor.shape, dtype, zeros=i in made.missing)
         for i, tensor in enumerate(call.weights.tensors)
     ]
-    d_x = call.fresh(sizes.padded(sizes.depth)) if wants_x else None
+    d_x = call.fresh(sizes.padded(sizes.depth), dtype) if wants_x else None
     again = [fresh(call.weights.shape(each.matrix), dtype) for each in made.again]
     given = {
         **call.given, **ends(sizes, sizes.afters, arriving),
@@ -111,7 +111,8 @@ def backward(
         Weights(weights, call.weights.names)[each.matrix].add_(tensor)
     if d_x is not None and d_x.shape[2] != sizes.depth:
         d_x = d_x[..., : sizes.depth].contiguous()
-    return Gradients(d_x, before, weights)
+    found = Gradients(d_x, before, weights)
+    return found.to(call.dtype) if call.narrows else found
 
 
 def _nothing_ran(
@@ -120,12 +121,15 @@ def _nothing_ran(
     """The gradients where there was no row, or no step."""
     sizes, dtype = call.sizes, call.x.dtype
     weights = [torch.zeros_like(tensor) for tensor in call.weights.tensors]
-    d_x = torch.zeros_like(call.x) if wants_x else None
+    shape = sizes.batch, sizes.time, sizes.depth
+    d_x = fresh(shape, dtype, zeros=True) if wants_x else None
     if not wants_state:
-        return Gradients(d_x, None, weights)
+        return Gradients(d_x, None, weights).to(call.dtype)
     size = sizes.batch, sizes.hidden
-    before = [fresh(size, dtype, zeros=True) if d is None else d.clone() for d in d_state]
-    return Gradients(d_x, tuple(before), weights)
+    before = [
+        fresh(size, dtype, zeros=True) if d is None else d.to(dtype, copy=True) for d in d_state
+    ]
+    return Gradients(d_x, tuple(before), weights).to(call.dtype)
 
 
 @lru_cache(maxsize=SIZES)
@@ -138,7 +142,8 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
     fields = Fields(sizes)
     fields.place("state", made.states)
     fields.place("kept", made.kept)
-    fields.place("output", sizes.in_order(Buffer(Given("output"), row, step)))
+    d_output = Buffer(Given("output"), row, step)
+    fields.place("output", sizes.in_order(d_output, halves=sizes.real.pairs))
     fields.place("vector", Buffer(made.vectors, 0, 0))
     fields.streams(sizes)
     fields.place("next", scratch.rows((batch, sections["next"] * width)))
@@ -149,6 +154,8 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
     fields.place("total", totals)
     adjoint = differentiate(program)
     pack = sizes.products.jobs(PACK)
+    widest = max([len(group.matrices) for group in adjoint.groups], default=0)
+    fields.pairs(sizes, scratch, widest * width)
     for i, group in enumerate(adjoint.groups):
         assert kernel.step.windows is not None
         fields.place(f"product{i}", scratch.rows((batch, width)))
@@ -182,7 +189,7 @@ def _stacked(
 ) -> Given:
     """The matrices of a group above one another, in the order of the gradients they multiply."""
     depth, wide = len(group.matrices) * sizes.width, sizes.padded(columns)
-    packed = memory.take(depth, wide)
+    packed = memory.take(sizes.places_of(depth), wide)
     for section, name in zip(window.sections, group.matrices, strict=True):
         place, (to_k, to_n) = sizes.places[name]
         jobs.add(packed, depth, wide // sizes.real.lanes, place, to_k, to_n,
@@ -226,7 +233,9 @@ def _outer_products(sizes: Sizes) -> tuple[Jobs, tuple[_Again, ...], set[str]]:
         if found:
             ordered = [found[i] for i in sorted(range(len(found)), key=window.sections.__getitem__)]
             first = (window.start - gradients.start) * sizes.width
-            operands.append(_Operand(*_source(sizes, group), ordered, first, sizes.width))
+            is_narrow = sizes.real.pairs and group.operands == ("x",)
+            source = _source(sizes, group)
+            operands.append(_Operand(*source, ordered, first, sizes.width, is_narrow))
     return _sums(sizes, operands), tuple(again), sizes.gradients.keys() - targets.keys()
 
 
@@ -238,6 +247,7 @@ class _Operand(NamedTuple):
     targets: list[Given]
     first: int
     width: int
+    is_narrow: bool
 
     @property
     def last(self) -> int:
@@ -259,7 +269,7 @@ def _sums(sizes: Sizes, operands: Sequence[_Operand]) -> Jobs:
         row, step = each.buffer.row, each.buffer.step
         inner, outer = (step, row) if sizes.batch_major else (row, step)
         table += [each.buffer.base, inner, outer, each.columns, Listed(tuple(each.targets)),
-                  each.first, each.last]  # fmt: skip
+                  each.first, each.last, int(each.is_narrow)]  # fmt: skip
     inner, outer, depth, repeats = kept.row, kept.step, sizes.batch, sizes.time
     if sizes.batch_major:
         inner, outer, depth, repeats = outer, inner, repeats, depth
@@ -311,7 +321,8 @@ def _input(sizes: Sizes, kept: Buffer, memory: Memory, pack: Jobs) -> Task:
         left_shift = first * (left_outer if cuts_outer else left) * sizes.real.bytes
         right_shift = first * (right_outer if cuts_outer else right) * sizes.real.bytes
         rows, repeats = (inner, count) if cuts_outer else (count, 1)
+        room = memory.take(EACH_ROWS, sizes.places_of(depth)) if sizes.real.pairs else 0
         jobs.add(base.after(left_shift), left, left_outer, packed, target.base.after(right_shift),
-                 right, right_outer, rows, depth, repeats, wide // sizes.real.lanes,
+                 right, right_outer, rows, depth, repeats, wide // sizes.real.lanes, room,
                  work=rows * repeats * depth * wide)  # fmt: skip
     return jobs.task()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from comporta.kernels.cpu.emit import Emitter, Value
+from comporta.kernels.cpu.emit import Emitter, Real, Value
 from comporta.kernels.cpu.functions import VectorMath
-from comporta.kernels.cpu.layout import Place, Step, Store
+from comporta.kernels.cpu.layout import OUTPUT, Place, Step, Store
 from comporta.kernels.program import Operand, Statement
 
 Address = Callable[[Place], Value]
@@ -34,7 +34,10 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     sources = {name: address(step.reads[name]) for name in loads}
     targets = [address(store.place) for store in stores]
     totals = [address(store.place) for store in sums]
-    ahead = [soon(place) for place in step.moving(phase) if not place.flat]
+    ahead = [
+        (soon(place), is_narrow(e.real, place.buffer))
+        for place in step.moving(phase) if not place.flat
+    ]  # fmt: skip
     averages = [e.reserve(e.real.lanes) for _ in means]
     for average in averages:
         e.store(e.real.splat(0.0), average)
@@ -48,9 +51,9 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     with e.loop(e.number(0), width, e.real.lanes) as j:
         for name, source in sources.items():
             if not step.reads[name].flat:
-                values[name] = _load(e, step, name, e.at(source, j), e.sub(size, j))
-        for place in ahead:
-            e.prefetch(e.at(place, j))
+                values[name] = _load(e, step, name, source, j, size)
+        for place, halves in ahead:
+            e.prefetch(e.at(place, j, halves=halves))
         before = [e.load(e.at(total, j)) for total in totals]
         for s in statements:
             if s.name not in step.flat:
@@ -58,7 +61,7 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
         for store, target in zip(stores, targets, strict=True):
             if not store.place.flat:
                 value = _stored(e, step, values, store.values[0])
-                _write(e, store.place, value, e.at(target, j), e.sub(size, j))
+                _write(e, store.place, value, target, j, size)
         for store, old, total in zip(sums, before, totals, strict=True):
             e.store(e.builder.fadd(old, values[store.values[0]]), e.at(total, j))
         for s, average in zip(means, averages, strict=True):
@@ -111,7 +114,7 @@ def emit_idle(e: Emitter, step: Step, stores: Sequence[Store], address: Address,
                 total = part if total is None else e.builder.fadd(total, part)
             values.append(total)
         for store, value in zip(stores, values, strict=True):
-            _write(e, store.place, value, e.at(address(store.place), j), e.sub(size, j))
+            _write(e, store.place, value, address(store.place), j, size)
 
 
 def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) -> None:
@@ -125,20 +128,33 @@ def emit_tail(e: Emitter, places: Sequence[Value], size: Value, width: Value) ->
             e.store(e.builder.select(inside, value, real.splat(0.0)), e.at(place, last))
 
 
-def _load(e: Emitter, step: Step, name: str, source: Value, count: Value) -> Value:
+def _load(e: Emitter, step: Step, name: str, row: Value, j: Value, size: Value) -> Value:
     """A value that stands in memory; a condition stands there as 1 or 0."""
-    value = e.load_some(source, count) if step.reads[name].is_callers else e.load(source)
+    place = step.reads[name]
+    if is_narrow(e.real, place.buffer):
+        value = e.numbers(e.load_halves(e.at(row, j, halves=True), e.sub(size, j)))
+    elif place.is_callers:
+        value = e.load_some(e.at(row, j), e.sub(size, j))
+    else:
+        value = e.load(e.at(row, j))
     if name in step.conditions:
         return e.builder.fcmp_unordered("!=", value, e.real.splat(0.0))
     return value
 
 
-def _write(e: Emitter, place: Place, value: Value, target: Value, count: Value) -> None:
+def _write(e: Emitter, place: Place, value: Value, row: Value, j: Value, size: Value) -> None:
     """A vector to its section; beyond a row of the caller's there is another one."""
-    if place.is_callers:
-        e.store_some(value, target, count)
+    if is_narrow(e.real, place.buffer):
+        e.store_halves(value, e.at(row, j, halves=True), e.sub(size, j))
+    elif place.is_callers:
+        e.store_some(value, e.at(row, j), e.sub(size, j))
     else:
-        e.store(value, target)
+        e.store(value, e.at(row, j))
+
+
+def is_narrow(real: Real, buffer: str) -> bool:
+    """Whether the numbers of a buffer are halves."""
+    return real.pairs and buffer == OUTPUT
 
 
 def _stored(e: Emitter, step: Step, values: dict[Operand, Value], operand: Operand) -> Value:

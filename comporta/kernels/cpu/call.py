@@ -43,7 +43,7 @@ class Sizes:
 
     Attributes:
         batch, time, depth, hidden: B, T, D, H.
-        bits: of a number.
+        bits: of a factor of the products.
         x: strides of rows and steps of the input.
         weights: the names of the parameters in each tensor that holds some.
         strides: the strides of these tensors.
@@ -85,7 +85,7 @@ class Sizes:
     @cached_property
     def zeros(self) -> Tensor:
         """A row of zeros (H,) that nobody writes to."""
-        return fresh((self.hidden,), engine.DTYPES[self.bits], zeros=True)
+        return fresh((self.hidden,), engine.NUMBERS[self.bits], zeros=True)
 
     @property
     def batch_major(self) -> bool:
@@ -95,6 +95,10 @@ class Sizes:
     def padded(self, size: int) -> int:
         """A size rounded up to whole vectors."""
         return -(-size // self.real.lanes) * self.real.lanes
+
+    def places_of(self, factors: int) -> int:
+        """How many numbers have the place of so many factors of a product."""
+        return -(-factors // self.real.factors)
 
     def memory(self, name: str) -> Memory:
         """Memory to be laid out for these numbers."""
@@ -110,11 +114,11 @@ class Sizes:
         """Room for a (B, slots, columns) in the memory order of x."""
         return Buffer(memory.take(self.batch, slots, columns), *self.dense(slots, columns))
 
-    def in_order(self, buffer: Buffer) -> Buffer:
+    def in_order(self, buffer: Buffer, *, halves: bool = False) -> Buffer:
         """A (B, T, ...) tensor of the caller's, from the first step in the order of time."""
         if not self.reverse:
             return buffer
-        last = (self.time - 1) * buffer.step * self.real.bytes
+        last = (self.time - 1) * buffer.step * (2 if halves else self.real.bytes)
         return Buffer(buffer.base.after(last), buffer.row, -buffer.step)
 
     @cached_property
@@ -170,7 +174,7 @@ class Sizes:
         meets after every product, so its threads must be there already.
         """
         products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
-        bytes_of_weights = products * self.hidden * self.width * self.real.bytes
+        bytes_of_weights = products * self.places_of(self.hidden) * self.width * self.real.bytes
         rows = -(-self.batch // self.threads)
         team = min(self.threads, bytes_of_weights // (_BYTES_OF_A_MEMBER * max(1, rows * rows)))
         return team if team > 1 and openmp.offers(team) else 1
@@ -190,6 +194,8 @@ class Call:
 
     Attributes:
         sizes: what the plans of this run depend on.
+        dtype: of the caller's tensors; those here are of numbers that kernels compute with.
+        x: the input (B, T, D), or (B, T, D / 2) where pairs of it are the factors of products.
         kept: what the forward kernel leaves for the backward one.
         given: the addresses of the call's tensors.
     """
@@ -206,14 +212,21 @@ class Call:
         reverse: bool,
         training: bool,
     ) -> None:
+        self.dtype, shape = x.dtype, x.shape
+        bits = engine.factor_bits(x.dtype, shape[2])
+        numbers = engine.NUMBERS[bits]
+        if x.dtype != numbers:
+            x = in_pairs(x) if bits == 16 else x.to(numbers)
+            state = None if state is None else [each.to(numbers) for each in state]
+            weights = Weights([each.to(numbers) for each in weights.tensors], weights.names)
+            streams = [each.to(numbers) for each in streams]
         x = side_by_side(x)
         self.program, self.x, self.weights = program, x, weights
         self.state = None if state is None else tuple(map(side_by_side, state))
         self.lengths = lengths
-        bits = engine.BITS[x.dtype]
         self.streams = [side_by_side(stream) for stream in streams]
         self.sizes = sizes = _sizes(
-            program, bits, x.shape, x.stride(), weights.names,
+            program, bits, shape, x.stride(), weights.names,
             tuple([tensor.shape for tensor in weights.tensors]),
             tuple([tensor.stride() for tensor in weights.tensors]),
             tuple([stream.stride() for stream in self.streams]),
@@ -230,13 +243,22 @@ class Call:
         # A tensor may get other memory before the backward pass; these addresses are of this one.
         self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *self.streams)]
 
-    def fresh(self, columns: int) -> Tensor:
-        """A new tensor (B, T, columns) in the memory order of x, to be given away."""
+    @property
+    def narrows(self) -> bool:
+        """Whether the caller's numbers are shorter than those that kernels compute with."""
+        return self.dtype != self.x.dtype
+
+    def fresh(self, columns: int, dtype: torch.dtype) -> Tensor:
+        """A new tensor (B, T, columns) in the memory order of x."""
         batch, time = self.sizes.batch, self.sizes.time
-        dtype = self.x.dtype
         if self.sizes.batch_major:
             return fresh((batch, time, columns), dtype)
         return fresh((time, batch, columns), dtype).transpose(0, 1)
+
+    @property
+    def output_dtype(self) -> torch.dtype:
+        """The numbers of the output, and of its gradient."""
+        return self.dtype if self.sizes.real.pairs else self.x.dtype
 
     def run(self, work: Work, given: dict[str, int]) -> None:
         """Run what a pass does on the addresses of this call."""
@@ -291,6 +313,13 @@ def side_by_side(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
+def in_pairs(x: Tensor) -> Tensor:
+    """A tensor of bfloat16, two neighbours of a row in the place of one float32."""
+    x = side_by_side(x)
+    even = x.storage_offset() % 2 == 0 and all(stride % 2 == 0 for stride in x.stride()[:-1])
+    return (x if even else x.clone(memory_format=torch.contiguous_format)).view(torch.float32)
+
+
 def _bounds(call: Call) -> tuple[Tensor, Tensor]:
     """For each row the first step it takes part in, and the one after its last."""
     sizes = call.sizes
@@ -313,11 +342,17 @@ class Fields:
     def __init__(self, sizes: Sizes) -> None:
         self.values: dict[str, Entry] = {
             "team": sizes.team, "rows": sizes.batch, "steps": sizes.time, "chunk": sizes.time,
-            "size": sizes.hidden, "width": sizes.width, "depth": sizes.depth, "parity": 0,
+            "size": sizes.hidden, "width": sizes.width, "depth": 0, "parity": 0,
         }  # fmt: skip
         self.values |= {"starts": Given("starts"), "stops": Given("stops"), "meeting": MEETING}
         for base, row in (*sizes.befores, *sizes.afters):
             self.values[f"{base}.base"], self.values[f"{base}.row"] = Given(base), Given(row)
+
+    def pairs(self, sizes: Sizes, memory: Memory, factors: int) -> None:
+        """Room for an operand of products, rows of at most so many factors, in pairs."""
+        if sizes.real.pairs:
+            rows = sizes.batch * sizes.team
+            self.place("pairs", memory.rows((rows, sizes.places_of(factors))))
 
     def streams(self, sizes: Sizes) -> None:
         """Where the further inputs stand."""

@@ -1,7 +1,8 @@
 """Emitter: LLVM IR with loops, rows and vectors, so that the kernels read like kernels.
 
 All numbers of a kernel are of one type, float32 or float64; a vector holds as many as the
-machine's registers do. Sizes and strides are 64-bit, and strides count elements, not bytes.
+machine's registers do. Sizes and strides are 64-bit, and strides count elements, not bytes. Where
+products are of bfloat16, their factors stand in pairs, each in the place of one float32.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ I64 = ir.IntType(64)
 I32 = ir.IntType(32)
 POINTER = ir.PointerType()
 VOID = ir.VoidType()
+I16 = ir.IntType(16)
 Value = Any  # an llvmlite value; the library carries no types
 
 
@@ -27,10 +29,12 @@ class Real:
     Attributes:
         bits: 32 or 64.
         lanes: numbers in one vector register.
+        pairs: whether the factors of products are pairs of bfloat16.
     """
 
     bits: int
     lanes: int
+    pairs: bool = False
 
     @property
     def scalar(self) -> Any:
@@ -49,12 +53,35 @@ class Real:
         return self.bits // 8
 
     @property
+    def factors(self) -> int:
+        """How many factors of products stand in the place of one number."""
+        return 2 if self.pairs else 1
+
+    @property
+    def name(self) -> str:
+        """The type of the factors of products."""
+        return "bfloat16" if self.pairs else f"float{self.bits}"
+
+    @property
     def suffix(self) -> str:
         """The name LLVM's intrinsics give to the vector type."""
         return f"v{self.lanes}f{self.bits}"
 
     def splat(self, value: float) -> Value:
         return ir.Constant(self.vector, [value] * self.lanes)
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """The type bfloat16, which llvmlite does not name."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
 
 
 class Emitter:
@@ -126,11 +153,12 @@ class Emitter:
         b.branch(head)
         b.position_at_end(after)
 
-    def at(self, pointer: Value, *offsets: Value | int) -> Value:
-        """The address `offsets` elements further on."""
+    def at(self, pointer: Value, *offsets: Value | int, halves: bool = False) -> Value:
+        """The address `offsets` numbers, or halves, further on."""
+        kind = I16 if halves else self.real.scalar
         for offset in offsets:
             index = self.number(offset) if isinstance(offset, int) else offset
-            pointer = self.builder.gep(pointer, [index], source_etype=self.real.scalar)
+            pointer = self.builder.gep(pointer, [index], source_etype=kind)
         return pointer
 
     def reserve(self, count: int) -> Value:
@@ -161,6 +189,22 @@ class Emitter:
         align = ir.Constant(I32, self.real.bytes)
         arguments = [pointer, align, self.first_lanes(count), self.real.splat(0.0)]
         return self.builder.call(self._declared(name, kinds), arguments)
+
+    def load_halves(self, pointer: Value, count: Value) -> Value:
+        """The first `count` of as many bfloat16 as a vector has lanes, zeros in the others."""
+        kind = self._lanes_of(_BFloat())
+        kinds = [POINTER, I32, self._lanes_of(ir.IntType(1)), kind]
+        name = f"llvm.masked.load.v{self.real.lanes}bf16.p0"
+        arguments = [pointer, ir.Constant(I32, 2), self.first_lanes(count), ir.Constant(kind, None)]
+        return self.builder.call(self._declared(name, kinds, kind), arguments)
+
+    def store_halves(self, numbers: Value, pointer: Value, count: Value) -> None:
+        """The first `count` lanes of a vector, rounded to bfloat16."""
+        halves = self.halves(numbers)
+        kinds = [halves.type, POINTER, I32, self._lanes_of(ir.IntType(1))]
+        name = f"llvm.masked.store.v{self.real.lanes}bf16.p0"
+        arguments = [halves, pointer, ir.Constant(I32, 2), self.first_lanes(count)]
+        self.builder.call(self._declared(name, kinds, VOID), arguments)
 
     def store_some(self, value: Value, pointer: Value, count: Value) -> None:
         """The first `count` lanes of a vector, to any address."""
@@ -291,6 +335,31 @@ class Emitter:
             "llvm.x86.avx512.rcp14.ps.512", [self.real.vector, self.real.vector, mask]
         )
         return self.builder.call(function, [a, a, ir.Constant(mask, -1)])
+
+    def halves(self, numbers: Value) -> Value:
+        """Numbers rounded to bfloat16."""
+        return self.builder.fptrunc(numbers, ir.VectorType(_BFloat(), numbers.type.count))
+
+    def numbers(self, halves: Value) -> Value:
+        """Numbers from bfloat16."""
+        return self.builder.fpext(halves, self.real.vector)
+
+    def pairs(self, first: Value, second: Value) -> Value:
+        """Pairs of the numbers of two vectors of halves."""
+        count = first.type.count
+        lanes = [i // 2 + count * (i % 2) for i in range(2 * count)]
+        mask = ir.Constant(ir.VectorType(I32, 2 * count), lanes)
+        return self.builder.shuffle_vector(first, second, mask)
+
+    def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c; of pairs both products are added."""
+        if not self.real.pairs:
+            return self.fma(a, b, c)
+        pairs = ir.VectorType(_BFloat(), 2 * self.real.lanes)
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        function = self._declared(name, [self.real.vector, pairs, pairs])
+        factors = [self.builder.bitcast(factor, pairs) for factor in (a, b)]
+        return self.builder.call(function, [c, *factors])
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, rounded once."""

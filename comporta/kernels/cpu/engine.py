@@ -14,8 +14,9 @@ from comporta.kernels.cpu.layout import Step, backward_step, forward_step
 from comporta.kernels.cpu.table import Jobs
 from comporta.kernels.program import Program
 
-BITS = {torch.float32: 32, torch.float64: 64}
-DTYPES = {bits: dtype for dtype, bits in BITS.items()}
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# The numbers of a kernel by the bits of the factors of its products.
+NUMBERS = {16: torch.float32, 32: torch.float32, 64: torch.float64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,22 @@ class Kernel:
 def products(bits: int) -> Products:
     """Compile or load the matrix products of a number type."""
     real = machine.real(bits)
-    names = product.JOBS
-    symbols = [product.symbol(name, real) for name in (*names, product.GEMM)]
-    addresses = machine.load(f"products {bits}", lambda: product.build(real), symbols)
-    return Products(real, {name: addresses[product.symbol(name, real)] for name in names})
+    symbols = product.exported(real)
+    key = f"products {bits}"
+    addresses = machine.load(key, lambda: product.build(real), list(symbols.values()))
+    return Products(real, {name: addresses[symbols[name]] for name in product.JOBS})
+
+
+def factor_bits(dtype: torch.dtype, depth: int) -> int:
+    """The bits of the factors of products for an input (B, T, depth) of a type.
+
+    Halves are computed in float32, where the processor does not multiply them, or where a row of
+    the input is no whole number of pairs.
+    """
+    if dtype == torch.float64:
+        return 64
+    has_pairs = dtype == torch.bfloat16 and depth % 2 == 0 and machine.multiplies_pairs()
+    return 16 if has_pairs else 32
 
 
 @cache
@@ -67,4 +80,4 @@ def _kernel(kind: str, step: Step, program: Program, bits: int) -> Kernel:
     name = f"{kind}_{bits}"
     key = f"{name} {program!r}"
     address = machine.load(key, lambda: loop.build(name, step, real), [name])[name]
-    return Kernel(step, loop.field_names(step), address)
+    return Kernel(step, loop.field_names(step, real), address)

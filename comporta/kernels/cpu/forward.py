@@ -37,9 +37,9 @@ class Plan:
         vectors: the vector parameters, a padded row each.
         numbers: how many numbers these buffers hold together.
         scratch: how many numbers the forward pass needs besides.
-        pack: copies the weights.
+        pack: copies the vectors, and the matrices.
         loop: runs the steps.
-        work: both.
+        work: all of it.
     """
 
     states: Buffer
@@ -47,12 +47,12 @@ class Plan:
     vectors: Given
     numbers: int
     scratch: int
-    pack: Task
+    pack: tuple[Task, Task]
     loop: Task
 
     @cached_property
     def work(self) -> Work:
-        return Work([self.pack, self.loop])
+        return Work([*self.pack, self.loop])
 
 
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -67,7 +67,7 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     if call.kept is None:
         call.kept = Lease(made.numbers, x.dtype)
     scratch = Lease(made.scratch, x.dtype)
-    output = call.fresh(sizes.hidden)
+    output = call.fresh(sizes.hidden, call.output_dtype)
     state_size = sizes.batch, sizes.hidden
     finals = tuple([fresh(state_size, x.dtype) for _ in sizes.afters])
     given = {
@@ -77,7 +77,9 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         "parity": 0,
     }  # fmt: skip
     call.run(made.work, given)
-    return output, finals
+    if not call.narrows:
+        return output, finals
+    return output.to(call.dtype), tuple([final.to(call.dtype) for final in finals])
 
 
 @lru_cache(maxsize=SIZES)
@@ -94,14 +96,15 @@ def plan(sizes: Sizes) -> Plan:
     kept = sizes.sequence(stays, time, sections["kept"] * width)
     fields.place("kept", kept)
     output = Buffer(Given("output"), *sizes.dense(time, sizes.hidden))
-    fields.place("output", sizes.in_order(output))
+    fields.place("output", sizes.in_order(output, halves=sizes.real.pairs))
     fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
     fields.streams(sizes)
     for name in sections:
         if name.startswith(("product", "passing", "mean")):
             fields.place(name, scratch.rows((sizes.batch, sections[name] * width)))
-    jobs = sizes.products.jobs(PACK)
-    vectors = _pack_vectors(sizes, stays, jobs)
+    # Vectors are numbers whatever the factors of products are.
+    numbers, jobs = engine.products(sizes.real.bits).jobs(PACK), sizes.products.jobs(PACK)
+    vectors = _pack_vectors(sizes, stays, numbers)
     fields.place("vector", Buffer(vectors, 0, 0))
     arrangement = schedule(program)
     fields.packed("input", _side_by_side(sizes, arrangement.hoisted, sizes.depth, scratch, jobs))
@@ -109,6 +112,8 @@ def plan(sizes: Sizes) -> Plan:
         fields.packed(f"product{i}", _side_by_side(sizes, group, sizes.hidden, scratch, jobs))
     chunk = _chunk(sizes, sections["input"] * width)
     fields.values["chunk"], fields.values["parity"] = chunk, Given("parity")
+    fields.values["depth"] = sizes.places_of(sizes.depth)
+    fields.pairs(sizes, scratch, sizes.width)
     columns = sections["input"] * width
     inputs = scratch.take(chunk, sizes.batch, columns)
     fields.place("input", Buffer(inputs, columns, sizes.batch * columns))
@@ -118,7 +123,7 @@ def plan(sizes: Sizes) -> Plan:
         vectors=vectors,
         numbers=stays.bytes // sizes.real.bytes,
         scratch=scratch.bytes // sizes.real.bytes,
-        pack=jobs.task(),
+        pack=(numbers.task(), jobs.task()),
         loop=Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts),
     )
 
@@ -155,10 +160,11 @@ def _pack_vectors(sizes: Sizes, memory: Memory, jobs: Jobs) -> Given:
 
 def _side_by_side(sizes: Sizes, group: Group, depth: int, memory: Memory, jobs: Jobs) -> Given:
     """The matrices of a group as one packed matrix, a section of columns for each."""
-    vectors = sizes.width // sizes.real.lanes
-    packed = memory.take(depth, len(group.matrices), sizes.width)
+    vectors, factors = sizes.width // sizes.real.lanes, sizes.real.factors
+    places = sizes.places_of(depth)
+    packed, rows = memory.take(places, len(group.matrices), sizes.width), places * factors
     for i, name in enumerate(group.matrices):
         place, (to_n, to_k) = sizes.places[name]
-        jobs.add(packed, depth, len(group.matrices) * vectors, place, to_k, to_n, 0, i * vectors,
-                 depth, sizes.hidden, depth, work=MOVE * depth * sizes.width)  # fmt: skip
+        jobs.add(packed, rows, len(group.matrices) * vectors, place, to_k, to_n, 0, i * vectors,
+                 depth, sizes.hidden, rows, work=MOVE * depth * sizes.width)  # fmt: skip
     return packed

@@ -35,6 +35,9 @@ from comporta.kernels.kept import (
 from comporta.kernels.program import Operand, Program, previous
 from comporta.kernels.schedule import Phase, Schedule, flat_values, ready, schedule
 
+# The one buffer whose numbers are halves where the factors of products are pairs.
+OUTPUT = "output"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -51,7 +54,7 @@ class Place:
     @property
     def is_callers(self) -> bool:
         """Whether it is a row of a tensor of the caller's, which nothing pads."""
-        return self.buffer == "output" or self.buffer.startswith("stream")
+        return self.buffer == OUTPUT or self.buffer.startswith("stream")
 
 
 @dataclass(frozen=True, slots=True)

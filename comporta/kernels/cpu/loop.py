@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from llvmlite import ir
 
 from comporta.kernels.cpu import product
-from comporta.kernels.cpu.block import Address, emit_block, emit_idle, emit_tail
+from comporta.kernels.cpu.block import Address, emit_block, emit_idle, emit_tail, is_narrow
 from comporta.kernels.cpu.emit import I64, POINTER, VOID, Emitter, Real, Value
 from comporta.kernels.cpu.layout import Place, Step
 from comporta.kernels.cpu.tile import widths
@@ -37,10 +37,11 @@ _SIZES = (
 )  # fmt: skip
 
 
-def field_names(step: Step) -> list[str]:
+def field_names(step: Step, real: Real) -> list[str]:
     """The order of the table of fields."""
     names = [*_SIZES]
     buffers = [*step.sections, "x"] if step.windows is None else [*step.sections]
+    buffers += ["pairs"] if real.pairs else []
     for buffer in buffers:
         names += [f"{buffer}.base", f"{buffer}.row", f"{buffer}.time"]
     for i in range(step.sections["state"]):
@@ -67,7 +68,7 @@ class _Loop:
         self.step = step
         table, first, last = e.arguments
         self.field: Mapping[str, Value] = {
-            field: self._read(table, i, field) for i, field in enumerate(field_names(step))
+            field: self._read(table, i, field) for i, field in enumerate(field_names(step, real))
         }
         self.zero, self.team = e.number(0), self.field["team"]
         self.is_team = e.less(e.number(1), self.team)
@@ -80,6 +81,9 @@ class _Loop:
         self.rows = e.sub(pick(self.is_team, self.field["rows"], last), self.product_first)
         kind = ir.FunctionType(VOID, product.GEMM_ARGUMENTS)
         self.gemm_function = ir.Function(module, kind, product.symbol(product.GEMM, real))
+        if real.pairs:
+            kind = ir.FunctionType(VOID, product.NARROW_ARGUMENTS)
+            self.narrow_function = ir.Function(module, kind, product.symbol(product.NARROW, real))
         self.chunk_start: Value = self.zero
 
     def _team_row(self, part: Value) -> Value:
@@ -220,6 +224,7 @@ class _Loop:
             f[f"{buffer}.base"],
             e.mul(b, f[f"{buffer}.row"]),
             e.mul(slot, f[f"{buffer}.time"]),
+            halves=is_narrow(e.real, buffer),
         )
 
     def place(self, place: Place, b: Value, s: Value) -> Value:
@@ -271,9 +276,13 @@ class _Loop:
         else:
             operand = self.step.reads[groups[group].operands[0]]
             depth = self.field["size"]
+        left = self.place(operand, self.product_first, s)
+        left_row = self.field[f"{operand.buffer}.row"]
+        if e.real.pairs:
+            left, left_row, depth = self.narrow(left, left_row, depth)
         self.gemm(
-            self.place(operand, self.product_first, s),
-            self.field[f"{operand.buffer}.row"],
+            left,
+            left_row,
             self.field[f"{buffer}.packed"],
             self.row(buffer, self.product_first, s),
             self.field[f"{buffer}.row"],
@@ -283,6 +292,18 @@ class _Loop:
             # Every other step; see `product`.
             e.builder.and_(e.add(s, self.field["parity"]), e.number(1)),
         )
+
+    def narrow(self, numbers: Value, row: Value, size: Value) -> tuple[Value, Value, Value]:
+        """All rows of an operand as pairs: the first one, the way to the next, and their size.
+
+        In a team each thread has room of its own for them.
+        """
+        e, f = self.e, self.field
+        first = e.add(self.product_first, e.mul(self.part, self.rows))
+        pairs = e.at(f["pairs.base"], e.mul(first, f["pairs.row"]))
+        arguments = [numbers, row, pairs, f["pairs.row"], self.rows, size]
+        e.builder.call(self.narrow_function, arguments)
+        return pairs, f["pairs.row"], e.div(e.add(size, 1), 2)
 
     def block(self, phase: int, s: Value) -> None:
         """The elementwise block of a phase, for all rows."""

@@ -68,16 +68,28 @@ def _host() -> tuple[str, str]:
 @cache
 def vector_bytes() -> int:
     """Bytes in one vector register: 64 with AVX-512, 32 with AVX2, 16 otherwise."""
-    features = set(_host()[1].split(","))
-    there = {f[1:] for f in features if f[0] == "+" and f"-{f[1:]}" not in features}
+    there = _features()
     if "avx512f" in there:
         return 64
     return 32 if {"avx2", "fma"} <= there else 16
 
 
+def _features() -> set[str]:
+    """What the processor has and is asked for."""
+    features = set(_host()[1].split(","))
+    return {f[1:] for f in features if f[0] == "+" and f"-{f[1:]}" not in features}
+
+
+@cache
+def multiplies_pairs() -> bool:
+    """Whether the processor multiplies pairs of bfloat16 (AVX512-BF16)."""
+    return "avx512bf16" in _features() and vector_bytes() == 64
+
+
 def real(bits: int) -> Real:
-    """The number type of kernels of that many bits on this machine."""
-    return Real(bits, 8 * vector_bytes() // bits)
+    """The number type of kernels with factors of that many bits on this machine."""
+    numbers = max(bits, 32)
+    return Real(numbers, 8 * vector_bytes() // numbers, pairs=bits == 16)
 
 
 @cache

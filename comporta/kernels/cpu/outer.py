@@ -6,7 +6,7 @@ the sums of its outer products with what these were applied to, the operands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -25,6 +25,8 @@ _ROWS = 256
 _ROWS_AHEAD = 8
 # Where the row of step (0, 0) stands, and how far it is to the next o and to the next k.
 _Matrix = tuple[Value, Value, Value]
+# Reads some lanes from an address.
+_Read = Callable[[Value, Value], Value]
 
 
 class _Operand(NamedTuple):
@@ -35,6 +37,7 @@ class _Operand(NamedTuple):
         columns: how many numbers a row of it has.
         targets: where the gradients go, one matrix for each section.
         first, last: the columns of A.
+        is_narrow: whether B holds pairs.
     """
 
     b: Value
@@ -44,6 +47,7 @@ class _Operand(NamedTuple):
     targets: Value
     first: Value
     last: Value
+    is_narrow: Value
 
     @classmethod
     def read(cls, e: Emitter, table: Value, number: Value) -> _Operand:
@@ -57,15 +61,24 @@ class _Operand(NamedTuple):
 
 
 class _Walk(NamedTuple):
-    """Some of the steps (o, k) in their order: `count` of them from number `first` on."""
+    """Some of the steps (o, k) in their order: `count` of them from number `first` on.
+
+    Of pairs a step is two neighbours of one o; where their number is odd, the last one has zeros
+    beside it.
+
+    Attributes:
+        depth: the steps of one o.
+        rows: its rows, as many or twice as many.
+    """
 
     first: Value
     count: Value
     depth: Value
+    rows: Value
 
     @contextmanager
-    def over(self, e: Emitter, matrix: _Matrix) -> Iterator[tuple[Value, Value]]:
-        """For each step its number in the walk, and the address of its row of a matrix."""
+    def over(self, e: Emitter, matrix: _Matrix) -> Iterator[tuple[Value, list[_Row]]]:
+        """For each step its number in the walk, and its rows of a matrix."""
         begin, o_stride, k_stride = matrix
         stop = e.add(self.first, self.count)
         after = e.add(e.div(e.sub(stop, 1), self.depth), 1)
@@ -74,7 +87,27 @@ class _Walk(NamedTuple):
             k_first = e.larger(e.sub(self.first, passed), e.number(0))
             with e.loop(k_first, e.smaller(e.sub(stop, passed), self.depth)) as k:
                 number = e.sub(e.add(passed, k), self.first)
-                yield number, e.at(begin, e.mul(o, o_stride), e.mul(k, k_stride))
+                row = e.mul(k, e.real.factors)
+                first = e.at(begin, e.mul(o, o_stride), e.mul(row, k_stride))
+                rows = [_Row(first, None)]
+                if e.real.pairs:
+                    is_there = e.less(e.add(row, 1), self.rows)
+                    second = e.builder.select(is_there, e.at(first, k_stride), first)
+                    rows.append(_Row(second, is_there))
+                yield number, rows
+
+
+class _Row(NamedTuple):
+    """Where a row of a matrix stands, and whether it is there; a missing one counts as zeros."""
+
+    place: Value
+    is_there: Value | None
+
+    def read(self, e: Emitter, value: Value) -> Value:
+        """What was read of it."""
+        if self.is_there is None:
+            return value
+        return e.builder.select(self.is_there, value, ir.Constant(value.type, None))
 
 
 class _Room(NamedTuple):
@@ -124,10 +157,11 @@ def build(module: ir.Module, name: str, real: Real) -> ir.Function:
         panel=e.reserve(steps_at_once * 3 * lanes),
         edge=e.reserve(tallest * 3 * lanes),
     )
+    rows, depth = depth, e.div(e.add(depth, real.factors - 1), real.factors)
     steps = e.mul(outer, depth)
     with e.loop(zero, steps, steps_at_once) as s, e.loop(first, last, _ROWS) as i:
         accumulate = e.builder.select(e.equal(s, 0), zero, one)
-        walk = _Walk(s, e.smaller(e.number(steps_at_once), e.sub(steps, s)), depth)
+        walk = _Walk(s, e.smaller(e.number(steps_at_once), e.sub(steps, s)), depth, rows)
         stop = e.smaller(e.add(i, _ROWS), last)
         _copy_tiles(e, walk, (e.at(a, i), a_outer, a_k), room.left, e.sub(stop, i))
         block = _Block(walk, i, accumulate, section, size)
@@ -149,8 +183,7 @@ def _add(
         start = e.mul(first_vector, lanes)
         stop = e.add(start, e.mul(count, width * lanes))
         with e.loop(start, stop, width * lanes) as column:
-            b = e.at(operand.b, column), operand.outer, operand.k
-            _copy_panel(e, block.walk, b, room.panel, e.sub(columns, column), width)
+            _copy_panel(e, block.walk, operand, room.panel, column, width)
             with e.loop(*span, rows_at_once(e.real)) as row:
                 _tile(e, block, operand, room, (row, column, width))
 
@@ -212,10 +245,13 @@ def _copy_tiles(e: Emitter, walk: _Walk, a: _Matrix, to: Value, columns: Value) 
     tallest = rows_at_once(e.real)
     kind = ir.VectorType(e.real.scalar, tallest)
     ahead = e.mul(a[2], _ROWS_AHEAD)
-    with walk.over(e, a) as (number, row), e.loop(e.number(0), columns, tallest) as m:
-        source = e.at(row, m)
-        e.prefetch(e.at(source, ahead))
-        value = e.builder.load(source, typ=kind, align=e.real.bytes)
+    with walk.over(e, a) as (number, rows), e.loop(e.number(0), columns, tallest) as m:
+        found = []
+        for row in rows:
+            source = e.at(row.place, m)
+            e.prefetch(e.at(source, ahead))
+            found.append(row.read(e, e.builder.load(source, typ=kind, align=e.real.bytes)))
+        value = e.pairs(*map(e.halves, found)) if e.real.pairs else found[0]
         place = e.at(to, _tile_start(e, m, walk.count), e.mul(number, tallest))
         e.builder.store(value, place, align=e.real.bytes)
 
@@ -229,10 +265,26 @@ def _tile_start(e: Emitter, column: Value, count: Value) -> Value:
     return e.mul(column, e.add(count, e.real.lanes // rows_at_once(e.real)))
 
 
-def _copy_panel(e: Emitter, walk: _Walk, b: _Matrix, to: Value, columns: Value, width: int) -> None:
+def _copy_panel(
+    e: Emitter, walk: _Walk, operand: _Operand, to: Value, column: Value, width: int
+) -> None:
     """Copy a panel of B, with zeros in the columns that it lacks."""
-    lanes = e.real.lanes
-    with walk.over(e, b) as (number, row):
-        for v in range(width):
-            value = e.load_some(e.at(row, v * lanes), e.sub(columns, v * lanes))
-            e.store(value, e.at(to, e.mul(number, width * lanes), v * lanes))
+    lanes, columns = e.real.lanes, e.sub(operand.columns, column)
+
+    def copy(first: Value, side: int, read: _Read) -> None:
+        """Copy it from its first column on, `side` numbers from one vector to the next."""
+        with walk.over(e, (first, operand.outer, operand.k)) as (number, rows):
+            for v in range(width):
+                count = e.sub(columns, v * lanes)
+                found = [row.read(e, read(e.at(row.place, v * side), count)) for row in rows]
+                value = e.pairs(*found) if e.real.pairs else found[0]
+                e.store(value, e.at(to, e.mul(number, width * lanes), v * lanes))
+
+    if not e.real.pairs:
+        copy(e.at(operand.b, column), lanes, e.load_some)
+        return
+    with e.builder.if_else(e.equal(operand.is_narrow, 1)) as (narrow, wide):
+        with narrow:
+            copy(e.at(operand.b, e.div(column, 2)), lanes // 2, e.load_halves)
+        with wide:
+            copy(e.at(operand.b, column), lanes, lambda *at: e.halves(e.load_some(*at)))

@@ -4,12 +4,13 @@ Every sum is one fixed chain of fused multiply-adds over k, whatever the number 
 result has the same bits in any company.
 
 B is packed in panels of three vectors (the last ones of two or one), so that the microkernel reads
-it in order.
+it in order. Where factors are pairs of bfloat16, B is packed so, and A is read so: a row of pairs
+has half as many numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,34 +21,44 @@ from comporta.kernels.cpu.emit import I64, POINTER, Emitter, Real, Value
 from comporta.kernels.cpu.tile import Tile, rows_at_once, tile_function, widths
 
 GEMM, GEMM_SUM, GEMM_EACH, PACK, SUM = "gemm", "gemm_sum", "gemm_each", "pack", "sum"
+NARROW = "narrow"
 # gemm(A, a_row, packed B, C, c_row, rows, depth, vectors, accumulate, descending)
 GEMM_ARGUMENTS = [POINTER, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64]
+# narrow(numbers, row, pairs, pairs_row, rows, size)
+NARROW_ARGUMENTS = [POINTER, I64, POINTER, I64, I64, I64]
 # What a table of jobs holds for each call of these functions; addresses are numbers there.
 _JOBS: dict[str, list[Any]] = {
     GEMM_SUM: outer.ARGUMENTS,
-    GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64],
+    GEMM_EACH: [POINTER, I64, I64, POINTER, POINTER, I64, I64, I64, I64, I64, I64, POINTER],
     PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64, I64],
     SUM: [POINTER, I64, I64, POINTER, I64],
 }
 JOBS = tuple(_JOBS)
 JOB_ARGUMENTS = [POINTER, I64, I64]
 # Rows of A of one block of `gemm_each`, which stays in the second-level cache.
-_EACH_ROWS = 64
+EACH_ROWS = 64
 # A packed matrix beyond this size does not stay in the second-level cache.
 _NEAR_BYTES = 1 << 20
 
 
 def symbol(function: str, real: Real) -> str:
     """The name under which other modules call a function of this one."""
-    return f"comporta_{function}_{real.bits}"
+    return f"comporta_{function}_{real.name}"
+
+
+def exported(real: Real) -> dict[str, str]:
+    """The functions of the module for a number type, and their symbols."""
+    names = (*JOBS, GEMM, NARROW) if real.pairs else (*JOBS, GEMM)
+    return {name: symbol(name, real) for name in names}
 
 
 def build(real: Real) -> ir.Module:
     """The module for one number type: `gemm`, and the others run over a table of jobs."""
     module = ir.Module("products")
     gemm = _gemm(module, real)
+    narrow = _narrow(module, real) if real.pairs else None
     _jobs(module, real, GEMM_SUM, outer.build(module, GEMM_SUM, real))
-    _jobs(module, real, GEMM_EACH, _gemm_each(module, real, gemm))
+    _jobs(module, real, GEMM_EACH, _gemm_each(module, real, gemm, narrow))
     _jobs(module, real, PACK, _pack(module, real))
     _jobs(module, real, SUM, _sum(module, real))
     return module
@@ -144,21 +155,42 @@ def _remaining_rows(e: Emitter, rows: Value, height: int, span: _Span, tile: _Ru
                 tile(height, 1, i, column)
 
 
-def _gemm_each(module: ir.Module, real: Real, gemm: ir.Function) -> ir.Function:
+def _gemm_each(
+    module: ir.Module, real: Real, gemm: ir.Function, narrow: ir.Function | None
+) -> ir.Function:
     """C[o] = A[o] B for every o, B packed.
 
-    gemm_each(A, a_row, a_outer, packed, C, c_row, c_outer, rows, depth, outer, vectors)
+    gemm_each(A, a_row, a_outer, packed, C, c_row, c_outer, rows, depth, outer, vectors, room): A
+    holds numbers; `room` is for `EACH_ROWS` rows of pairs.
     """
     e = Emitter(module, GEMM_EACH, real, _JOBS[GEMM_EACH], internal=True)
-    a, a_row, a_outer, packed, c, c_row, c_outer, rows, depth, outer, vectors = e.arguments
+    a, a_row, a_outer, packed, c, c_row, c_outer, rows, depth, outer, vectors, room = e.arguments
     zero = e.number(0)
     # A block of A is read once for every panel of B.
-    with e.loop(zero, outer) as o, e.loop(zero, rows, _EACH_ROWS) as i:
+    with e.loop(zero, outer) as o, e.loop(zero, rows, EACH_ROWS) as i:
+        count = e.smaller(e.number(EACH_ROWS), e.sub(rows, i))
+        left, left_row, left_depth = e.at(a, e.mul(o, a_outer), e.mul(i, a_row)), a_row, depth
+        if narrow is not None:
+            left_row = left_depth = e.div(depth, 2)
+            e.builder.call(narrow, [left, a_row, room, left_row, count, depth])
+            left = room
         e.builder.call(gemm, [
-            e.at(a, e.mul(o, a_outer), e.mul(i, a_row)), a_row, packed,
-            e.at(c, e.mul(o, c_outer), e.mul(i, c_row)), c_row,
-            e.smaller(e.number(_EACH_ROWS), e.sub(rows, i)), depth, vectors, zero, zero,
+            left, left_row, packed, e.at(c, e.mul(o, c_outer), e.mul(i, c_row)), c_row,
+            count, left_depth, vectors, zero, zero,
         ])  # fmt: skip
+    e.finish()
+    return e.function
+
+
+def _narrow(module: ir.Module, real: Real) -> ir.Function:
+    """Round rows of numbers, the neighbours of a row in pairs; beyond its size stand zeros."""
+    e = Emitter(module, symbol(NARROW, real), real, NARROW_ARGUMENTS)
+    numbers, row, pairs, pairs_row, rows, size = e.arguments
+    with e.loop(e.number(0), rows) as i:
+        source, target = e.at(numbers, e.mul(i, row)), e.at(pairs, e.mul(i, pairs_row))
+        with e.loop(e.number(0), size, real.lanes) as j:
+            halves = e.halves(e.load_some(e.at(source, j), e.sub(size, j)))
+            e.store(halves, e.at(target, e.div(j, 2)))
     e.finish()
     return e.function
 
@@ -168,12 +200,13 @@ def _pack(module: ir.Module, real: Real) -> ir.Function:
 
     pack(packed, depth, vectors, source, s_k, s_n, first_k, first_vector, k, n, rows): `depth` and
     `vectors` are the size of the packed matrix; rows from k to `rows` and missing columns of the
-    last vector become 0.
+    last vector become 0. Of pairs a row of the packed matrix has two rows of B, and depth, first_k
+    and rows are even.
     """
     e = Emitter(module, PACK, real, _JOBS[PACK], internal=True)
     (packed, depth, vectors, source, s_k, s_n, first_k, first_vector, count_k, count_n,
      all_k) = e.arguments  # fmt: skip
-    b, lanes = e.builder, real.lanes
+    b, lanes, together = e.builder, real.lanes, real.factors
     (_, _, _), (_, after_threes, _), (_, after_twos, _) = widths(e, vectors)
     zero = e.number(0)
     with e.loop(zero, count_n, lanes) as n:
@@ -182,26 +215,37 @@ def _pack(module: ir.Module, real: Real) -> ir.Function:
         width = b.select(in_three, e.number(3), b.select(in_two, e.number(2), e.number(1)))
         first = b.select(in_three, zero, after_threes)
         panel = e.add(first, e.mul(e.div(e.sub(vector, first), width), width))
-        place = e.add(e.mul(panel, depth), e.sub(vector, panel))
+        place = e.add(e.mul(panel, e.div(depth, together)), e.sub(vector, panel))
         row = e.mul(width, lanes)
-        to = e.at(packed, e.mul(place, lanes), e.mul(first_k, row))
+        to = e.at(packed, e.mul(place, lanes), e.mul(e.div(first_k, together), row))
         start, remaining = e.at(source, e.mul(n, s_n)), e.sub(count_n, n)
+
+        def put(k: Value, i: int, found: Sequence[Value]) -> None:
+            """The rows k + i, k + i + 1, ... of one row of the packed matrix."""
+            value = e.pairs(*map(e.halves, found)) if real.pairs else found[0]
+            e.store(value, e.at(to, e.mul(e.div(e.add(k, i), together), row)))
+
+        def remains(k: Value) -> Value:
+            return b.select(e.less(k, count_k), remaining, zero)
+
         # Whole squares of a matrix whose k lie side by side are turned in registers.
         can_turn = b.and_(e.equal(s_k, 1), b.not_(e.less(remaining, lanes)))
         squares = b.select(can_turn, e.mul(e.div(count_k, lanes), lanes), zero)
         with e.loop(zero, squares, lanes) as k:
             rows = [e.load(e.at(start, k, e.mul(s_n, i))) for i in range(lanes)]
-            for i, column in enumerate(e.transpose(rows)):
-                e.store(column, e.at(to, e.mul(e.add(k, i), row)))
+            columns = e.transpose(rows)
+            for i in range(0, lanes, together):
+                put(k, i, columns[i : i + together])
         with b.if_else(e.equal(s_n, 1)) as (side_by_side, apart):
-            with side_by_side, e.loop(squares, count_k) as k:
-                e.store(e.load_some(e.at(start, e.mul(k, s_k)), remaining),
-                        e.at(to, e.mul(k, row)))  # fmt: skip
-            with apart, e.loop(squares, count_k) as k:
-                e.store(e.gather(e.at(start, e.mul(k, s_k)), s_n, remaining),
-                        e.at(to, e.mul(k, row)))  # fmt: skip
-        with e.loop(count_k, all_k) as k:
-            e.store(real.splat(0.0), e.at(to, e.mul(k, row)))
+            with side_by_side, e.loop(squares, count_k, together) as k:
+                each = [e.add(k, i) for i in range(together)]
+                put(k, 0, [e.load_some(e.at(start, e.mul(i, s_k)), remains(i)) for i in each])
+            with apart, e.loop(squares, count_k, together) as k:
+                each = [e.add(k, i) for i in range(together)]
+                put(k, 0, [e.gather(e.at(start, e.mul(i, s_k)), s_n, remains(i)) for i in each])
+        written = e.mul(e.div(e.add(count_k, together - 1), together), together)
+        with e.loop(written, all_k, together) as k:
+            put(k, 0, [real.splat(0.0)] * together)
     e.finish()
     return e.function
 

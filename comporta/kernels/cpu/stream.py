@@ -9,6 +9,7 @@ from torch import Tensor
 
 from comporta.kernels.cpu.call import Call, ends
 from comporta.kernels.cpu.forward import plan
+from comporta.kernels.cpu.memory import fresh
 from comporta.kernels.cpu.work import Work
 from comporta.kernels.program import Program
 from comporta.kernels.weights import Weights
@@ -26,8 +27,7 @@ class Stream:
         streams: further inputs of every step, each (B, H).
 
     Attributes:
-        state: the states after the last step, each (B, H), in memory that every step writes over.
-        output: the output of the last step (B, H), likewise.
+        output: the output of the last step (B, H), in memory that every step writes over.
     """
 
     def __init__(
@@ -38,30 +38,41 @@ class Stream:
         weights: Weights,
         streams: Sequence[Tensor] = (),
     ) -> None:
-        self.state = tuple(value.detach().contiguous().clone() for value in state)
-        rows, hidden = self.state[0].shape
+        states = [value.detach().contiguous() for value in state]
+        rows, hidden = states[0].shape
         self._x = x.detach()
         held = tuple(stream.unsqueeze(1).contiguous() for stream in streams)
-        self._call = Call(program, self._x.unsqueeze(1), self.state, weights, streams=held,
-                          lengths=None, reverse=False, training=False)  # fmt: skip
-        made = plan(self._call.sizes)
-        self._memory = [x.new_empty(made.numbers), x.new_empty(made.scratch)]
+        self._call = call = Call(program, self._x.unsqueeze(1), states, weights, streams=held,
+                                 lengths=None, reverse=False, training=False)  # fmt: skip
+        made, numbers = plan(call.sizes), call.x.dtype
+        # Between steps they keep all digits.
+        self._state = tuple(value.to(numbers, copy=True) for value in states)
+        self._memory = [fresh((count,), numbers) for count in (made.numbers, made.scratch)]
         stays, scratch = self._memory
-        self.output = output = x.new_empty(rows, hidden)
+        self.output = x.new_empty(rows, hidden)
+        # Where kernels compute with other numbers than the caller's and do not read these.
+        self._widens = call.output_dtype != x.dtype
+        self._wide = (call.x.squeeze(1).clone(), fresh((rows, hidden), numbers))
+        output = self._wide[1] if self._widens else self.output
         self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
-        sizes = self._call.sizes
+        sizes = call.sizes
         given = {
-            **self._call.given, **ends(sizes, sizes.befores, self.state),
-            **ends(sizes, sizes.afters, self.state),
+            **call.given, **ends(sizes, sizes.befores, self._state),
+            **ends(sizes, sizes.afters, self._state),
             "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
             "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(), "parity": 0,
         }  # fmt: skip
-        Work([made.pack]).run(given)
+        Work(made.pack).run(given)
         self._loop = loop = Work([made.loop]).bind(given)
         self._run, self._numbers = loop.run, loop.numbers
         self._input, self._target = loop.slot("x"), loop.slot("output")
         self._parity = loop.slot("parity")
         self._own = output.data_ptr()
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """The states after the last step, each (B, H), in memory that every step writes over."""
+        return tuple([value.to(self._call.dtype) for value in self._state])
 
     def step(self, x: Tensor) -> Tensor:
         """Run one step.
@@ -72,6 +83,8 @@ class Stream:
         Returns:
             The output of this step (B, H), in memory that the next one writes over.
         """
+        if self._widens:
+            return self._step_widened(x)
         numbers = self._numbers
         numbers[self._input] = x.data_ptr()
         numbers[self._target] = self._own
@@ -81,9 +94,18 @@ class Stream:
 
     def step_anew(self, x: Tensor) -> Tensor:
         """Run one step; its output (B, H) is a tensor of its own."""
+        if self._widens:
+            return self._step_widened(x).clone()
         output = torch.empty_like(self.output)
         numbers = self._numbers
         numbers[self._input], numbers[self._target] = x.data_ptr(), output.data_ptr()
         numbers[self._parity] ^= 1
         self._run()
         return output
+
+    def _step_widened(self, x: Tensor) -> Tensor:
+        wide_x, wide_output = self._wide
+        self._numbers[self._input] = wide_x.copy_(x).data_ptr()
+        self._numbers[self._parity] ^= 1
+        self._run()
+        return self.output.copy_(wide_output)

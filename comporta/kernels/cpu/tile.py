@@ -1,6 +1,7 @@
 """The microkernel: a tile of a matrix product, a few rows by a few vectors of columns.
 
-All its sums stay in registers. Every sum is one fixed chain of fused multiply-adds over k.
+All its sums stay in registers. Every sum is one fixed chain of fused multiply-adds over k. Where
+factors are pairs, k counts pairs.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class _Multiply:
         for m in range(self.rows):
             left = e.broadcast(e.at(a, e.mul(self.a_row, m)))
             for j, value in enumerate(right):
-                done.append(e.fma(left, value, sums[m * len(right) + j]))
+                done.append(e.multiply_add(left, value, sums[m * len(right) + j]))
         return done
 
 
