@@ -137,6 +137,28 @@ def test_clipping_by_value_then_by_norm(tmp_path: Path, norm: float, value: floa
     torch.testing.assert_close(final(folder)["weight"], weight - gradient, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_updates_in_half_precision(tmp_path: Path, precision: str) -> None:
+    """Products of an update are rounded, those of a validation are not, and weights never are."""
+    half = precision == "bfloat16"
+
+    class Rounded(SlopeTask):
+        def loss(self, model: nn.Module, step: int, carried: Carried) -> StepLoss:
+            assert (torch.eye(2) @ torch.eye(2)).dtype == (
+                torch.bfloat16 if half else torch.float32
+            )
+            return super().loss(model, step, carried)
+
+        def validate(self, model: nn.Module) -> Measure:
+            assert (torch.eye(2) @ torch.eye(2)).dtype == torch.float32
+            return super().validate(model)
+
+    folder, task = new_folder(tmp_path), Rounded()
+    Run(task, TrainingOptions(steps=3, precision=precision), folder).train(Quiet())
+    assert task.updates == 3
+    assert {tensor.dtype for tensor in folder.best_weights().values()} == {torch.float32}
+
+
 def test_the_best_is_the_lowest_validation_and_patience_ends_the_run(tmp_path: Path) -> None:
     task = SlopeTask()
     folder = new_folder(tmp_path)

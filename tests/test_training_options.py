@@ -51,6 +51,7 @@ def test_lengths() -> None:
         ({"seed": -1}, "seed is -1"),
         ({"optimizer": "adamv"}, "did you mean adam or adamw"),
         ({"schedule": "cosin"}, "did you mean cosine"),
+        ({"precision": "half"}, "unknown precision 'half'; known: bfloat16, float32"),
     ],
 )
 def test_values_that_cannot_be(changes: dict[str, object], words: str) -> None:

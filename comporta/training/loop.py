@@ -105,6 +105,7 @@ class Run:
             rate["weight_decay"] = options.weight_decay
         optimizer = _OPTIMIZERS[options.optimizer](model.parameters(), **rate)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self._is_rounded = options.precision == "bfloat16"
         self._carried: Carried = None
         self._norm = 0.0
         self._validation_seconds = 0.0
@@ -161,7 +162,8 @@ class Run:
         for group in self._optimizer.param_groups:
             group["lr"] = self._options.learning_rate(progress.step, progress.total)
         self._model.train()
-        result = self._task.loss(self._model, progress.step, self._carried)
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=self._is_rounded):
+            result = self._task.loss(self._model, progress.step, self._carried)
         accelerator.backward(result.mean)
         loss = float(result.mean.detach())
         self._clip(loss)
