@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from llvmlite import ir
+from numpy.polynomial import Chebyshev, Polynomial
 
 from comporta.kernels.cpu.emit import Emitter, Value
 
 # Number of series terms that bring the truncation error below half a unit in the last place.
-_EXP_TERMS = {32: 7, 64: 13}
+_EXP_TERMS = {32: 6, 64: 13}
 _WAVE_TERMS = {32: 5, 64: 9}
 _LOG_TERMS = {32: 5, 64: 11}
 _LOG1P_TERMS = {32: 8, 64: 17}
@@ -131,7 +133,7 @@ class VectorMath:
 
     def _sigmoid(self, a: Value) -> Value:
         limit = _SIGMOID_LIMIT[self.real.bits]
-        _, m, scale = self._reduce(self._clamp(self.b.fneg(a), -limit, limit))
+        _, m, scale = self._reduce(self.b.fneg(self._clamp(a, -limit, limit)))
         exp = self.e.fma(m, scale, scale)
         value = self._quotient(self.one, self.b.fadd(self.one, exp))
         # Beyond the limit it would be subnormal.
@@ -196,8 +198,8 @@ class VectorMath:
     def _reduce(self, a: Value) -> tuple[Value, Value, Value]:
         """(n, m, 2**n) with exp(a) = 2**n * (1 + m), n whole and |m| < 0.42.
 
-        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2/2! + r^3/3! + ... The power is right
-        where it is a normal number.
+        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2 (1/2! + r/3! + ...). The power is
+        right where it is a normal number.
         """
         b, real = self.b, self.real
         # Adding a number this large rounds n to a whole one, with its exponent in the lowest bits.
@@ -208,8 +210,7 @@ class VectorMath:
         exponent = b.shl(exponent, self._integers(_MANTISSA_BITS[real.bits]))
         r = self.e.fma(n, real.splat(-_LN2_HIGH[real.bits]), a)
         r = self.e.fma(n, real.splat(-_LN2_LOW[real.bits]), r)
-        terms = _EXP_TERMS[real.bits]
-        series = self._series(r, [1.0 / math.factorial(k) for k in range(2, terms + 1)])
+        series = self._series(r, _exp_coefficients(real.bits))
         return n, self.e.fma(b.fmul(r, r), series, r), b.bitcast(exponent, real.vector)
 
     def _series(self, z: Value, coefficients: Sequence[float]) -> Value:
@@ -246,6 +247,22 @@ class VectorMath:
         return ir.Constant(
             ir.VectorType(self.real.integer, self.real.lanes), [value] * self.real.lanes
         )
+
+
+@cache
+def _exp_coefficients(bits: int) -> list[float]:
+    """Coefficients of 1, r, ... of (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2.
+
+    For float32 those of the polynomial that is right at Chebyshev's points, which needs a term less
+    than the series, whose error is nearly all at the ends. They are computed in float64, and for
+    float64 they would have too few digits.
+    """
+    series = [1.0 / math.factorial(k) for k in range(2, _EXP_TERMS[64] + 1)]
+    if bits == 64:
+        return series
+    ends = [-0.5 * math.log(2.0), 0.5 * math.log(2.0)]
+    fitted = Chebyshev.interpolate(Polynomial(series), _EXP_TERMS[32] - 2, domain=ends)
+    return [float(coefficient) for coefficient in fitted.convert(kind=Polynomial).coef]
 
 
 def _bits_of(value: float, bits: int) -> int:
