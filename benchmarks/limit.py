@@ -38,22 +38,13 @@ def numpy_product() -> float:
 @cache
 def tiles() -> tuple[Callable[[], object], int]:
     """Products in the nearest caches, on all threads, and how many operations they are."""
-    return _tiles(torch.get_num_threads())
-
-
-def tile_rate(milliseconds: float) -> float:
-    """The rate of the tiles, in 1e9 operations a second, by how long they took."""
-    return tiles()[1] / milliseconds / 1e6
-
-
-def _tiles(threads: int) -> tuple[Callable[[], object], int]:
+    threads, tensors = torch.get_num_threads(), []
     jobs = engine.products(32).jobs(GEMM_EACH)
-    tensors = []
     for _ in range(threads):
         a, b, c = torch.randn(ROWS, DEPTH), torch.randn(DEPTH, COLUMNS), torch.empty(ROWS, COLUMNS)
         tensors.append((a, b, c))
         jobs.add(a.data_ptr(), DEPTH, 0, b.data_ptr(), c.data_ptr(), COLUMNS, 0, ROWS, DEPTH,
-                 REPEATS, COLUMNS // engine.products(32).real.lanes,
+                 REPEATS, COLUMNS // engine.products(32).real.lanes, 0,
                  work=ROWS * DEPTH * COLUMNS * REPEATS)  # fmt: skip
     work = Work([jobs.task()])
 
@@ -62,3 +53,8 @@ def _tiles(threads: int) -> tuple[Callable[[], object], int]:
         return tensors
 
     return run, 2 * threads * ROWS * DEPTH * COLUMNS * REPEATS
+
+
+def tile_rate(milliseconds: float) -> float:
+    """The rate of the tiles, in 1e9 operations a second, by how long they took."""
+    return tiles()[1] / milliseconds / 1e6

@@ -126,7 +126,7 @@ def test_buffers_laid_out_do_not_overlap() -> None:
 def test_jobs_are_shared_out_evenly(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
     torch.set_num_threads(count)
-    jobs, works = Jobs(PRODUCTS.functions[SUM]), [9, 1, 4, 4, 2, 7, 1, 1, 3, 6]
+    jobs, works = Jobs(PRODUCTS.functions[SUM], 1), [9, 1, 4, 4, 2, 7, 1, 1, 3, 6]
     for work in works:
         jobs.add(work, work=work)
     task = jobs.task()
@@ -136,6 +136,12 @@ def test_jobs_are_shared_out_evenly(count: int, monkeypatch: pytest.MonkeyPatch)
     loads = [sum(done[first:last]) for first, last in task.parts]
     assert len(loads) == count
     assert max(loads) - min(loads) <= max(works)
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_job_with_too_few_or_too_many_numbers_is_refused(count: int) -> None:
+    with pytest.raises(AssertionError, match=f"{count} numbers for 5"):
+        PRODUCTS.jobs(SUM).add(*[0] * count, work=1)
 
 
 @pytest.mark.parametrize("whose", ["torch's threads", "helper threads"])

@@ -28,7 +28,7 @@ class Products:
 
     def jobs(self, name: str) -> Jobs:
         """A collection of calls of one of them."""
-        return Jobs(self.functions[name])
+        return Jobs(self.functions[name], product.JOBS[name])
 
 
 @dataclass(frozen=True, slots=True)

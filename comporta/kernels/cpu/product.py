@@ -33,7 +33,7 @@ _JOBS: dict[str, list[Any]] = {
     PACK: [POINTER, I64, I64, POINTER, I64, I64, I64, I64, I64, I64, I64],
     SUM: [POINTER, I64, I64, POINTER, I64],
 }
-JOBS = tuple(_JOBS)
+JOBS = {name: len(kinds) for name, kinds in _JOBS.items()}
 JOB_ARGUMENTS = [POINTER, I64, I64]
 # Rows of A of one block of `gemm_each`, which stays in the second-level cache.
 EACH_ROWS = 64

@@ -52,14 +52,21 @@ class Task(NamedTuple):
 
 
 class Jobs:
-    """Calls of one compiled function, collected into a task."""
+    """Calls of one compiled function, collected into a task.
 
-    def __init__(self, function: int) -> None:
-        self._function = function
+    Args:
+        function: its address.
+        width: how many numbers of the table it reads for each call.
+    """
+
+    def __init__(self, function: int, width: int) -> None:
+        self._function, self._width = function, width
         self._jobs: list[tuple[int, tuple[Entry, ...]]] = []
 
     def add(self, *entries: Entry, work: int) -> None:
         """One call; `work` is its number of multiply-adds, or what takes as long."""
+        # With one number too few every later call would read its numbers from wrong places.
+        assert len(entries) == self._width, f"{len(entries)} numbers for {self._width}"
         self._jobs.append((work, entries))
 
     def task(self) -> Task:
