@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -151,17 +151,14 @@ class PackedLayer(nn.Module):
             for training in (False, True)
         ]
 
-    def _like(self) -> Tensor:
-        """A parameter, for its dtype and device."""
-        return cast(Tensor, self.weight_ih_l0)
-
     def run(
         self, given: Sequences, hx: Sequence[Tensor] | None
     ) -> tuple[Sequences, tuple[Tensor, ...]]:
         """Run any of torch's call forms; states (L, B, H), or (2L, B, H), by `program.states`."""
+        weights = self._weights()
         if isinstance(given, PackedSequence):
-            return self._run_packed(given, hx)
-        x = check_tensor(given, what="the input", like=self._like())
+            return self._run_packed(given, hx, weights)
+        x = check_tensor(given, what="the input", like=weights[0].tensors[0])
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             batched = "(B, T, D)" if self.batch_first else "(T, B, D)"
             raise ShapeError(
@@ -171,17 +168,18 @@ class PackedLayer(nn.Module):
         if x.ndim == 2:
             states = self._states(hx, (), x)
             states = states and [state.unsqueeze(1) for state in states]
-            output, after = self._stack(x.unsqueeze(0), states, None)
+            output, after = self._stack(x.unsqueeze(0), states, None, weights)
             return output.squeeze(0), tuple(state.squeeze(1) for state in after)
         rows = x if self.batch_first else x.transpose(0, 1)
-        output, after = self._stack(rows, self._states(hx, rows.shape[:1], x), None)
+        states = None if hx is None else self._states(hx, rows.shape[:1], x)
+        output, after = self._stack(rows, states, None, weights)
         # torch's time-major output can be reshaped with .view(), and much code does so.
         return output if self.batch_first else output.transpose(0, 1).contiguous(), after
 
     def _run_packed(
-        self, packed: PackedSequence, hx: Sequence[Tensor] | None
+        self, packed: PackedSequence, hx: Sequence[Tensor] | None, weights: Sequence[Weights]
     ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
-        data = check_tensor(packed.data, what="the input", like=self._like())
+        data = check_tensor(packed.data, what="the input", like=weights[0].tensors[0])
         if data.ndim != 2 or data.shape[1] != self.input_size:
             raise ShapeError(
                 f"the data of a PackedSequence must have shape (steps, D) with D = "
@@ -191,7 +189,7 @@ class PackedLayer(nn.Module):
         states = self._states(hx, x.shape[:1], data)
         if packed.sorted_indices is not None and states is not None:
             states = [state.index_select(1, packed.sorted_indices) for state in states]
-        output, after = self._stack(x, states, lengths)
+        output, after = self._stack(x, states, lengths, weights)
         if packed.unsorted_indices is not None:
             after = tuple(state.index_select(1, packed.unsorted_indices) for state in after)
         return pack_like(output, packed, lengths), after
@@ -219,7 +217,11 @@ class PackedLayer(nn.Module):
         return checked
 
     def _stack(
-        self, rows: Tensor, states: Sequence[Tensor] | None, lengths: Tensor | None
+        self,
+        rows: Tensor,
+        states: Sequence[Tensor] | None,
+        lengths: Tensor | None,
+        weights: Sequence[Weights],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         call = self._calls[self.training]
         if call.chosen.dropout != self.dropout:
@@ -231,7 +233,7 @@ class PackedLayer(nn.Module):
         output, after = stack.run(
             rows,
             layers,
-            self._weights(),
+            weights,
             call=call,
             bidirectional=self.bidirectional,
             lengths=lengths,

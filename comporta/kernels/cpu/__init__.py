@@ -60,12 +60,15 @@ def multiplies(half: torch.dtype) -> bool:
 
 def obstacle(program: Program, tensors: Sequence[Tensor]) -> str | None:
     """Why the fused kernel cannot run a program on these tensors, x first, or None."""
-    x = tensors[0]
-    kinds = {(tensor.is_cpu, tensor.dtype) for tensor in tensors}
-    if not all(is_here for is_here, _ in kinds):
-        return f"the tensors are on {x.device}, not on the CPU"
-    if len(kinds) > 1 or not computes_in(x.dtype):
-        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for _, dtype in kinds))
+    dtype = tensors[0].dtype
+    are_alike = True
+    for tensor in tensors:
+        if not tensor.is_cpu:
+            return f"the tensors are on {tensor.device}, not on the CPU"
+        are_alike = are_alike and tensor.dtype == dtype
+    if not are_alike or not computes_in(dtype):
+        names = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors}
+        found = ", ".join(sorted(names))
         return (
             f"it computes in float32, float64, bfloat16 or float16, and these tensors are {found}"
         )
