@@ -15,6 +15,7 @@ from comporta import kernels
 from comporta.cells import Cell
 from comporta.kernels import cpu
 from comporta.kernels.cpu import engine, machine
+from comporta.nn import Recurrent
 
 HALF = torch.bfloat16
 every_cell = pytest.mark.parametrize("cell", problems.CELLS)
@@ -197,7 +198,22 @@ def test_nan_and_infinity_flow_through() -> None:
     assert_close(output, truth, dtype=HALF, terms=4)
 
 
-def test_twice_differentiated_and_traced() -> None:
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_compiled_layer_gives_the_same_bits(size: int) -> None:
+    layer = Recurrent("lstm", size, 9, num_layers=2, bidirectional=True).bfloat16()
+    x = torch.randn(3, 6, size).bfloat16()
+    found = []
+    for run in (layer, torch.compile(layer, fullgraph=True, backend="aot_eager")):
+        layer.zero_grad()
+        output, state = run(x)
+        output.square().sum().backward()
+        assert output.dtype == state[0].h.dtype == HALF
+        found.append([output.detach(), *(p.grad for p in layer.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1]) == 1 + len(list(layer.parameters()))
+    assert all(map(torch.equal, *found))
+
+
+def test_twice_differentiated() -> None:
     problem = problems.leaves(problems.make("gru", depth=4, hidden=6, dtype=HALF))
     output, _ = problems.forward(problem, "cpu")
     (once,) = torch.autograd.grad(output.sum(), problem.x, create_graph=True)

@@ -71,7 +71,10 @@ class Stream:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """The states after the last step, each (B, H), in memory that every step writes over."""
+        """The states after the last step, each (B, H).
+
+        They stand in memory that every step writes over, or are copies in the caller's dtype.
+        """
         return tuple([value.to(self._call.dtype) for value in self._state])
 
     def step(self, x: Tensor) -> Tensor:
