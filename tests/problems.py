@@ -180,6 +180,18 @@ def leaves(problem: Problem) -> Problem:
     )
 
 
+def rows(problem: Problem, picked: slice | list[int]) -> Problem:
+    """Some rows of a problem as a problem."""
+    return replace(
+        problem,
+        x=problem.x[picked],
+        state=tuple(value[picked] for value in problem.state),
+        towards=tuple(value[picked] for value in problem.towards),
+        streams=tuple(value[picked] for value in problem.streams),
+        lengths=None if problem.lengths is None else problem.lengths[picked],
+    )
+
+
 def inputs(problem: Problem) -> dict[str, Tensor]:
     """Every tensor that a gradient flows to, by name."""
     states = {f"{n}0": v for n, v in zip(problem.program.states, problem.state, strict=True)}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import Answer, Problem
+from problems import Answer, Problem, rows
 from torch import Tensor
 
 from comporta.kernels.cpu import call, openmp, threads
@@ -40,18 +40,6 @@ def values(problem: Problem) -> Answer:
     with torch.no_grad():
         output, finals = problems.forward(problem, "cpu")
     return {"output": output, **dict(zip(problem.program.states, finals, strict=True))}
-
-
-def rows(problem: Problem, picked: slice | list[int]) -> Problem:
-    """Some rows of a problem as a problem."""
-    return replace(
-        problem,
-        x=problem.x[picked],
-        state=tuple(value[picked] for value in problem.state),
-        towards=tuple(value[picked] for value in problem.towards),
-        streams=tuple(value[picked] for value in problem.streams),
-        lengths=None if problem.lengths is None else problem.lengths[picked],
-    )
 
 
 def of_rows(answer: Answer, picked: slice | list[int]) -> Answer:

@@ -342,7 +342,8 @@ class Fields:
     def __init__(self, sizes: Sizes) -> None:
         self.values: dict[str, Entry] = {
             "team": sizes.team, "rows": sizes.batch, "steps": sizes.time, "chunk": sizes.time,
-            "size": sizes.hidden, "width": sizes.width, "depth": 0, "parity": 0,
+            "size": sizes.hidden, "width": sizes.width, "parity": 0,
+            "depth": sizes.places_of(sizes.depth),
         }  # fmt: skip
         self.values |= {"starts": Given("starts"), "stops": Given("stops"), "meeting": MEETING}
         for base, row in (*sizes.befores, *sizes.afters):

@@ -112,7 +112,6 @@ def plan(sizes: Sizes) -> Plan:
         fields.packed(f"product{i}", _side_by_side(sizes, group, sizes.hidden, scratch, jobs))
     chunk = _chunk(sizes, sections["input"] * width)
     fields.values["chunk"], fields.values["parity"] = chunk, Given("parity")
-    fields.values["depth"] = sizes.places_of(sizes.depth)
     fields.pairs(sizes, scratch, sizes.width)
     columns = sections["input"] * width
     inputs = scratch.take(chunk, sizes.batch, columns)

@@ -51,9 +51,11 @@ class Stream:
         stays, scratch = self._memory
         self.output = x.new_empty(rows, hidden)
         # Where kernels compute with other numbers than the caller's and do not read these.
-        self._widens = call.output_dtype != x.dtype
-        self._wide = (call.x.squeeze(1).clone(), fresh((rows, hidden), numbers))
-        output = self._wide[1] if self._widens else self.output
+        self._wide: tuple[Tensor, Tensor] | None = None
+        output = self.output
+        if call.output_dtype != x.dtype:
+            output = fresh((rows, hidden), numbers)
+            self._wide = call.x.squeeze(1).clone(), output
         self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
         sizes = call.sizes
         given = {
@@ -86,8 +88,8 @@ class Stream:
         Returns:
             The output of this step (B, H), in memory that the next one writes over.
         """
-        if self._widens:
-            return self._step_widened(x)
+        if self._wide is not None:
+            return self._step_widened(x, *self._wide)
         numbers = self._numbers
         numbers[self._input] = x.data_ptr()
         numbers[self._target] = self._own
@@ -97,8 +99,8 @@ class Stream:
 
     def step_anew(self, x: Tensor) -> Tensor:
         """Run one step; its output (B, H) is a tensor of its own."""
-        if self._widens:
-            return self._step_widened(x).clone()
+        if self._wide is not None:
+            return self._step_widened(x, *self._wide).clone()
         output = torch.empty_like(self.output)
         numbers = self._numbers
         numbers[self._input], numbers[self._target] = x.data_ptr(), output.data_ptr()
@@ -106,8 +108,7 @@ class Stream:
         self._run()
         return output
 
-    def _step_widened(self, x: Tensor) -> Tensor:
-        wide_x, wide_output = self._wide
+    def _step_widened(self, x: Tensor, wide_x: Tensor, wide_output: Tensor) -> Tensor:
         self._numbers[self._input] = wide_x.copy_(x).data_ptr()
         self._numbers[self._parity] ^= 1
         self._run()
