@@ -200,12 +200,12 @@ def _tile(
     target = e.at(e.entry(operand.targets, matrix, POINTER), e.mul(inside, columns), column)
     rows, there = e.sub(block.size, inside), e.sub(columns, column)
     left = e.at(room.left, _tile_start(e, e.sub(row, block.first), block.walk.count))
-    function = tile_function(e.module, e.real, Tile(tallest, width, turned=True))
+    function = tile_function(e.module, e.real, Tile(tallest, (width,), turned=True))
 
     def multiply(to: Value, to_row: Value) -> None:
         e.builder.call(function, [
-            left, e.number(tallest), room.panel, e.number(0), to, to_row, block.walk.count,
-            block.accumulate, room.panel,
+            left, e.number(tallest), room.panel, to, to_row, block.walk.count, block.accumulate,
+            room.panel,
         ])  # fmt: skip
 
     is_whole = e.builder.and_(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -37,6 +38,8 @@ JOBS = {name: len(kinds) for name, kinds in _JOBS.items()}
 JOB_ARGUMENTS = [POINTER, I64, I64]
 # Rows of A of one block of `gemm_each`, which stays in the second-level cache.
 EACH_ROWS = 64
+# So many panels are done at once where a tile has few rows.
+_TOGETHER = 2
 # A packed matrix beyond this size does not stay in the second-level cache.
 _NEAR_BYTES = 1 << 20
 
@@ -76,7 +79,7 @@ def _jobs(module: ir.Module, real: Real, name: str, function: ir.Function) -> No
     e.finish()
 
 
-_Run = Callable[[int, int, Value, Value], None]
+_Run = Callable[[Tile, Value, Value], None]
 # Columns: the first one, the one after the last, how many a panel has, whether it is descending.
 _Span = tuple[Value, Value, int, Value]
 
@@ -86,41 +89,46 @@ def _gemm(module: ir.Module, real: Real) -> ir.Function:
 
     Descending, panels are read from the last to the first. Where every other step does so, a step
     finds the panels that the one before it read last in the nearer caches; read in one order, no
-    part of a B that is larger than they are would still be there.
+    part of a B that is larger than they are would still be there. For the same reason the tiles of
+    each height, which read all of B once more, begin where those before them ended.
     """
     e = Emitter(module, symbol(GEMM, real), real, GEMM_ARGUMENTS)
     a, a_row, packed, c, c_row, rows, depth, vectors, accumulate, descending = e.arguments
-    is_descending = e.less(e.number(0), descending)
-    tallest = rows_at_once(real)
+    tallest, spans, b = rows_at_once(real), widths(e, vectors), e.builder
+    whole = e.mul(e.div(rows, tallest), tallest)
+    # By the height of their tiles, how many rows there are; those above have the higher bits.
+    found = {tallest: whole}
+    for i in range(1, tallest.bit_length()):
+        found[tallest >> i] = b.and_(rows, e.number(tallest >> i))
+    reads = {height: e.less(e.number(0), count) for height, count in found.items()}
+    # After an even number of ways a step would begin where the one before it began.
+    is_descending = b.and_(e.less(e.number(0), descending), reduce(b.xor, reads.values()))
     is_far = e.less(e.number(_NEAR_BYTES // real.bytes), e.mul(depth, e.mul(vectors, real.lanes)))
-    for width, first, count in widths(e, vectors):
+
+    def tile(size: Tile, i: Value, column: Value) -> None:
+        panel, here = e.mul(depth, size.vectors * real.lanes), e.at(packed, e.mul(column, depth))
+        # While this panel is read, the tiles of all rows ask for the next one in turn.
+        following = e.builder.select(is_descending, e.sub(e.number(0), panel), panel)
+        soon = e.at(here, following, e.mul(e.div(i, size.rows), e.mul(depth, real.lanes)))
+        e.builder.call(tile_function(module, real, size), [
+            e.at(a, e.mul(i, a_row)), a_row, here,
+            e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate, soon,
+        ])  # fmt: skip
+
+    for width, first, count in spans:
         lanes = width * real.lanes
-
-        def tile(height: int, together: int, i: Value, column: Value, *, far: bool = False,
-                 lanes: int = lanes, width: int = width) -> None:  # fmt: skip
-            panel = e.mul(depth, lanes)
-            here = e.at(packed, e.mul(column, depth))
-            # While this panel is read, the tiles of all rows ask for the next one in turn.
-            following = e.builder.select(is_descending, e.sub(e.number(0), panel), panel)
-            soon = e.at(here, following, e.mul(e.div(i, height), e.mul(depth, real.lanes)))
-            e.builder.call(tile_function(module, real, Tile(height, width, together, far=far)), [
-                e.at(a, e.mul(i, a_row)), a_row, here, panel,
-                e.at(c, e.mul(i, c_row), column), c_row, depth, accumulate, soon,
-            ])  # fmt: skip
-
         start = e.mul(first, real.lanes)
-        stop = e.add(start, e.mul(count, lanes))
-        whole = e.mul(e.div(rows, tallest), tallest)
+        span = start, e.add(start, e.mul(count, lanes)), lanes, is_descending
         with e.builder.if_else(is_far) as (far, near):
             for branch, from_afar in ((far, True), (near, False)):
-                columns = _columns(e, (start, stop, lanes, is_descending))
                 rows_of_tiles = e.loop(e.number(0), whole, tallest)
-                with branch, columns as column, rows_of_tiles as i:
-                    tile(tallest, 1, i, column, far=from_afar)
-        height = tallest // 2
-        while height:
-            _remaining_rows(e, rows, height, (start, stop, lanes, is_descending), tile)
-            height //= 2
+                with branch, _columns(e, span) as column, rows_of_tiles as i:
+                    tile(Tile(tallest, (width,), far=from_afar), i, column)
+    for height, taller in zip([*found][1:], reads.values(), strict=False):
+        is_descending = b.xor(is_descending, taller)
+        with b.if_then(reads[height]):
+            i = b.and_(rows, e.number(-2 * height))
+            _remaining_rows(e, height, i, spans, is_descending, tile)
     e.finish()
     return e.function
 
@@ -134,25 +142,40 @@ def _columns(e: Emitter, span: _Span) -> Iterator[Value]:
         yield e.builder.select(is_descending, back, column)
 
 
-def _remaining_rows(e: Emitter, rows: Value, height: int, span: _Span, tile: _Run) -> None:
-    """The tile of `height` rows, if the number of rows has that bit, over all panels.
+def _remaining_rows(e: Emitter, height: int, i: Value, spans: list[tuple[int, Value, Value]],
+                    is_descending: Value, tile: _Run) -> None:  # fmt: skip
+    """Tiles of `height` rows from row i on, fewer than the largest tile has, over all panels.
 
     Few rows leave registers free: then several panels are done at once, or the additions would
-    wait for one another.
+    wait for one another. No more than that: what was read last should still be in the nearest cache
+    when the next step reads it first.
     """
-    start, stop, lanes, is_descending = span
-    has_bit = e.builder.and_(rows, e.number(height))
-    with e.builder.if_then(e.builder.icmp_signed("!=", has_bit, e.number(0))):
-        # The rows above have all the higher bits.
-        i = e.builder.and_(rows, e.number(-2 * height))
-        together = max(1, 4 // height)
-        together_lanes = together * lanes
-        middle = e.add(start, e.mul(e.div(e.sub(stop, start), together_lanes), together_lanes))
-        with _columns(e, (start, middle, together_lanes, is_descending)) as column:
-            tile(height, together, i, column)
-        if together > 1:
-            with e.loop(middle, stop, lanes) as column:
-                tile(height, 1, i, column)
+    b, together = e.builder, _TOGETHER if height < 4 else 1
+    (_, _, threes), (_, _, twos), (_, _, ones) = spans
+    groups = e.div(threes, together)
+    left = e.sub(threes, e.mul(groups, together))
+    # A number for each way in which panels may be left over.
+    lefts = {
+        (3,) * some + (2,) * more: some * 3 + more
+        for some in range(together) for more in range(3) if some + more
+    }  # fmt: skip
+    lefts[1,] = -1
+    number = b.sub(e.add(e.mul(left, 3), twos), ones)
+    with e.loop(e.number(0), e.add(groups, 1)) as n:
+        group = b.select(is_descending, e.sub(groups, n), n)
+        column = e.mul(group, 3 * together * e.real.lanes)
+        with b.if_else(e.less(group, groups)) as (whole, rest):
+            with whole:
+                tile(Tile(height, (3,) * together), i, column)
+            with rest:
+                done = b.append_basic_block("done")
+                switch = b.switch(number, done)
+                for panels, case in lefts.items():
+                    switch.add_case(e.number(case), b.append_basic_block("left"))
+                    b.position_at_end(b.function.blocks[-1])
+                    tile(Tile(height, panels), i, column)
+                    b.branch(done)
+                b.position_at_end(done)
 
 
 def _gemm_each(

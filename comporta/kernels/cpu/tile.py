@@ -7,6 +7,7 @@ factors are pairs, k counts pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -26,40 +27,45 @@ def rows_at_once(real: Real) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The size of a tile of C, (rows, count panels of `width` vectors), and what is special of it.
+    """The size of a tile of C, and what is special of it.
 
     Attributes:
+        rows: how many rows.
+        panels: the widths of its panels in vectors, the widest first.
         turned: the numbers of a column of A lie side by side, and not those of a row.
         far: B comes from afar, and what is needed soon is asked for on the way.
     """
 
     rows: int
-    width: int
-    count: int = 1
+    panels: tuple[int, ...]
     turned: bool = False
     far: bool = False
+
+    @property
+    def vectors(self) -> int:
+        """How many vectors of columns."""
+        return sum(self.panels)
 
     @property
     def name(self) -> str:
         """The name of its function."""
         special = "_turned" * self.turned + "_far" * self.far
-        return f"tile_{self.rows}x{self.width}x{self.count}{special}"
+        return f"tile_{self.rows}x{'_'.join(map(str, self.panels))}{special}"
 
 
 def tile_function(module: ir.Module, real: Real, size: Tile) -> ir.Function:
-    """C[rows, count panels] (+)= A[rows, depth] B[depth, count panels], all sums in registers."""
+    """C[rows, panels] (+)= A[rows, depth] B[depth, panels], all sums in registers."""
     known = module.globals.get(size.name)
     if known is not None:
         return known
-    # (A, a_row, B, b_panel, C, c_row, depth, accumulate, soon)
-    kinds = [POINTER, I64, POINTER, I64, POINTER, I64, I64, I64, POINTER]
+    # (A, a_row, B, C, c_row, depth, accumulate, soon)
+    kinds = [POINTER, I64, POINTER, POINTER, I64, I64, I64, POINTER]
     e = Emitter(module, size.name, real, kinds, internal=True)
-    a, a_row, b, b_panel, c, c_row, depth, accumulate, soon = e.arguments
-    columns = [(p, v) for p in range(size.count) for v in range(size.width)]
+    a, a_row, b, c, c_row, depth, accumulate, soon = e.arguments
     places = [
-        e.at(c, e.mul(c_row, m), (p * size.width + v) * real.lanes)
+        e.at(c, e.mul(c_row, m), v * real.lanes)
         for m in range(size.rows)
-        for p, v in columns
+        for v in range(size.vectors)
     ]
     start = e.builder.block
     with e.builder.if_then(e.builder.icmp_signed("!=", accumulate, e.number(0))):
@@ -73,59 +79,89 @@ def tile_function(module: ir.Module, real: Real, size: Tile) -> ir.Function:
         sums.append(first)
     one = e.number(1)
     a_walk = (one, a_row) if size.turned else (a_row, one)
-    b_walk = (b_panel, size.width * real.lanes)
-    multiply = _Multiply(e, size.rows, columns, a_walk, b_walk, soon if size.far else None)
+    multiply = _Multiply(e, size, a, a_walk, _alike(e, size, b, depth), soon)
     blocks = e.div(depth, _STEPS_AT_ONCE)
     done = e.mul(blocks, _STEPS_AT_ONCE)
-    sums = multiply.run(sums, a, b, e.number(0), done, _STEPS_AT_ONCE)
-    sums = multiply.run(sums, a, b, done, depth, 1)
+    sums = multiply.run(sums, e.number(0), done, _STEPS_AT_ONCE)
+    sums = multiply.run(sums, done, depth, 1)
     for value, place in zip(sums, places, strict=True):
         e.store(value, place)
     e.finish()
     return e.function
 
 
+class _Alike(NamedTuple):
+    """The panels of one width.
+
+    Attributes:
+        together, width: how many there are, and how many vectors wide.
+        start: where the first of them stands.
+        panel, k: the ways from a panel to the next one, and from one k to the next.
+    """
+
+    together: int
+    width: int
+    start: Value
+    panel: Value
+    k: int
+
+
+def _alike(e: Emitter, size: Tile, b: Value, depth: Value) -> list[_Alike]:
+    """The panels of a tile by their widths; they stand one behind the other."""
+    found, before = [], 0
+    for width in dict.fromkeys(size.panels):
+        count, k = size.panels.count(width), width * e.real.lanes
+        start = e.at(b, e.mul(depth, before * e.real.lanes))
+        found.append(_Alike(count, width, start, e.mul(depth, k), k))
+        before += count * width
+    return found
+
+
 class _Multiply:
     """The loop over k of a tile: sums[m, column] += A[m, k] * B[k, column].
 
-    `soon` is where something stands that will be needed soon: a vector of it for each step.
+    `soon` is where something stands that a tile from afar will need soon: a vector of it for each
+    step.
     """
 
     def __init__(
         self,
         e: Emitter,
-        rows: int,
-        columns: list[tuple[int, int]],
+        size: Tile,
+        a: Value,
         a_walk: tuple[Value, Value],
-        b_walk: tuple[Value, int],
-        soon: Value | None,
+        b: list[_Alike],
+        soon: Value,
     ) -> None:
-        self.e, self.rows, self.columns = e, rows, columns
+        self.e, self.rows, self.a, self.b = e, size.rows, a, b
         self.a_row, self.a_k = a_walk
-        self.b_panel, self.b_k = b_walk
-        self.soon = soon
+        self.soon = soon if size.far else None
 
-    def run(self, sums: list[Value], a: Value, b: Value, first: Value, last: Value,
-            at_once: int) -> list[Value]:  # fmt: skip
+    def run(self, sums: list[Value], first: Value, last: Value, at_once: int) -> list[Value]:
         """The sums after the steps first, first + 1, ..., last - 1, some of them in each turn."""
         e = self.e
         before = e.builder.block
         body, after = e.builder.append_basic_block("k"), e.builder.append_basic_block("done")
-        a_start, b_start = e.at(a, e.mul(first, self.a_k)), e.at(b, e.mul(first, self.b_k))
+        a_start = e.at(self.a, e.mul(first, self.a_k))
+        b_starts = [e.at(panels.start, e.mul(first, panels.k)) for panels in self.b]
         e.builder.cbranch(e.less(first, last), body, after)
         e.builder.position_at_end(body)
         k = e.builder.phi(I64)
-        a_now, b_now = e.builder.phi(POINTER), e.builder.phi(POINTER)
+        a_now, *b_now = [e.builder.phi(POINTER) for _ in range(1 + len(self.b))]
         running = [e.builder.phi(e.real.vector) for _ in sums]
         done: list[Value] = list(running)
         for step in range(at_once):
             if self.soon is not None:
                 e.prefetch(e.at(self.soon, e.mul(k, e.real.lanes), step * e.real.lanes))
-            done = self.step(done, e.at(a_now, e.mul(self.a_k, step)), e.at(b_now, step * self.b_k))
+            here = [e.at(now, step * panels.k) for now, panels in zip(b_now, self.b, strict=True)]
+            done = self.step(done, e.at(a_now, e.mul(self.a_k, step)), here)
         following = [
             (k, first, e.add(k, at_once)),
             (a_now, a_start, e.at(a_now, e.mul(self.a_k, at_once))),
-            (b_now, b_start, e.at(b_now, at_once * self.b_k)),
+            *[
+                (now, start, e.at(now, at_once * panels.k))
+                for now, start, panels in zip(b_now, b_starts, self.b, strict=True)
+            ],
             *zip(running, sums, done, strict=True),
         ]
         for phi, value, next_value in following:
@@ -141,10 +177,15 @@ class _Multiply:
             results.append(result)
         return results
 
-    def step(self, sums: list[Value], a: Value, b: Value) -> list[Value]:
+    def step(self, sums: list[Value], a: Value, b: list[Value]) -> list[Value]:
         """The sums after one more k."""
         e, lanes = self.e, self.e.real.lanes
-        right = [e.load(e.at(b, e.mul(self.b_panel, p), v * lanes)) for p, v in self.columns]
+        right = [
+            e.load(e.at(here, e.mul(panels.panel, p), v * lanes))
+            for here, panels in zip(b, self.b, strict=True)
+            for p in range(panels.together)
+            for v in range(panels.width)
+        ]
         done = []
         for m in range(self.rows):
             left = e.broadcast(e.at(a, e.mul(self.a_row, m)))
