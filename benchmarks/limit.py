@@ -46,10 +46,10 @@ def tiles() -> tuple[Callable[[], object], int]:
         jobs.add(a.data_ptr(), DEPTH, 0, b.data_ptr(), c.data_ptr(), COLUMNS, 0, ROWS, DEPTH,
                  REPEATS, COLUMNS // engine.products(32).real.lanes, 0,
                  work=ROWS * DEPTH * COLUMNS * REPEATS)  # fmt: skip
-    work = Work([jobs.task()])
+    work = Work([jobs.task()], [])
 
     def run() -> object:
-        work.run({})
+        work.run([])
         return tensors
 
     return run, 2 * threads * ROWS * DEPTH * COLUMNS * REPEATS

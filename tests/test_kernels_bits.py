@@ -4,7 +4,7 @@ company, the chunks, the threads, and whether gradients are wanted."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -183,9 +183,9 @@ def count_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     genuine = Work.run
 
-    def run(self: Work, given: Mapping[str, int]) -> None:
+    def run(self: Work, numbers: Sequence[int]) -> None:
         counts.extend(self.parts)
-        genuine(self, given)
+        genuine(self, numbers)
 
     monkeypatch.setattr(Work, "run", run)
     return counts

@@ -291,7 +291,7 @@ def test_memory_that_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in range(1, 300):
         Lease(size * 101, torch.float64)
     gc.collect()
-    waiting = [flat for flats in memory._free.values() for flat in flats]
+    waiting = [held.numbers for all_held in memory._free.values() for held in all_held]
     assert sum(flat.nbytes for flat in waiting) == memory._free_bytes <= 100_000
 
 

@@ -99,10 +99,10 @@ def test_gradients_are_those_of_the_weights_that_were_there() -> None:
     assert all(map(torch.equal, found, right))
 
 
-def table_seen(work: Work, given: dict[str, int], size: int) -> list[int]:
-    """What the function of a piece of work finds in its table."""
+def table_seen(work: Work, numbers: list[int], size: int) -> list[int]:
+    """What the function of a piece of work finds in its table; where it stands is given last."""
     found = torch.zeros(size, dtype=torch.int64)
-    work.run({**given, "found": found.data_ptr()})
+    work.run([*numbers, found.data_ptr()])
     return found.tolist()
 
 
@@ -110,9 +110,10 @@ def test_a_table_is_filled_anew_for_every_call() -> None:
     """The sum of one row is a copy of it: of numbers given, and of a list of such."""
     doubles = engine.products(64)
     tail = Listed((4, Given("b", 5), Given("a").after(2)))
-    work = Work([Task(doubles.functions[SUM], (tail, 3, 1, Given("found"), 3), [(0, 1)])])
-    assert table_seen(work, {"a": 10, "b": 20}, 3) == [4, 25, 12]
-    assert table_seen(work, {"a": 30, "b": 0}, 3) == [4, 5, 32]
+    task = Task(doubles.functions[SUM], (tail, 3, 1, Given("found"), 3), [(0, 1)])
+    work = Work([task], ["a", "unread", "b", "found"])
+    assert table_seen(work, [10, 7, 20], 3) == [4, 25, 12]
+    assert table_seen(work, [30, 7, 0], 3) == [4, 5, 32]
 
 
 def test_buffers_laid_out_do_not_overlap() -> None:
@@ -158,7 +159,7 @@ def test_every_part_runs_once(count: int, whose: str, monkeypatch: pytest.Monkey
         jobs.add(source.data_ptr(), lanes, 3, target.data_ptr(), lanes - 1, work=100)
     task = jobs.task()
     assert len(task.parts) == count
-    Work([task]).run({})
+    Work([task], []).run([])
     expected: Tensor = numbers.sum(1)
     assert torch.equal(sums[:, :-1], expected[:, :-1])
     assert not sums[:, -1].any()

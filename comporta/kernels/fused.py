@@ -16,8 +16,7 @@ from comporta.kernels.program import Program
 from comporta.kernels.weights import Names, Weights
 
 
-@dataclass(frozen=True, slots=True)
-class Gradients:
+class Gradients(NamedTuple):
     """Gradients of all inputs of a layer, the weights as they are stored."""
 
     x: Tensor | None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from comporta.kernels.cpu import engine
-from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends, side_by_side
+from comporta.kernels.cpu.call import BOUNDS, SIZES, Call, Fields, Sizes, ends, side_by_side
 from comporta.kernels.cpu.forward import MOVE
 from comporta.kernels.cpu.forward import plan as forward_plan
 from comporta.kernels.cpu.loop import ROWS_PER_TOTAL
@@ -31,6 +31,9 @@ from comporta.kernels.kept import Window, kept_places, product_gradients, vector
 from comporta.kernels.program import previous
 from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
+
+# What the pass gives besides `Sizes.names`, before the gradients of weights.
+NUMBERS = ("kept", "scratch", "output", "d_x")
 
 
 class _Again(NamedTuple):
@@ -88,25 +91,20 @@ def backward(
     ]
     d_x = call.fresh(sizes.padded(sizes.depth), dtype) if wants_x else None
     again = [fresh(call.weights.shape(each.matrix), dtype) for each in made.again]
-    given = {
-        **call.given, **ends(sizes, sizes.afters, arriving),
-        "kept": call.kept.address, "scratch": scratch.address,
-        "output": (sizes.zeros if d_output is None else d_output).data_ptr(),
-        "d_x": 0 if d_x is None else d_x.data_ptr(),
-    }  # fmt: skip
     before = None
     if wants_state:
         state_size = sizes.batch, sizes.hidden
         before = tuple([fresh(state_size, dtype) for _ in sizes.befores])
-        given |= ends(sizes, sizes.befores, before)
+        leaving = ends(sizes, before)
     else:
-        for base, stride in sizes.befores:
-            given[base], given[stride] = scratch.address + made.unwanted, sizes.width
-    for name, tensor in zip(sizes.gradient_names, weights, strict=True):
-        given[name] = tensor.data_ptr()
-    for each, tensor in zip(made.again, again, strict=True):
-        given[each.name] = tensor.data_ptr()
-    call.run(made.work, given)
+        leaving = [scratch.address + made.unwanted, sizes.width] * len(sizes.befores)
+    numbers = [
+        call.kept.address, scratch.address,
+        (sizes.zeros if d_output is None else d_output).data_ptr(),
+        0 if d_x is None else d_x.data_ptr(),
+        *[tensor.data_ptr() for tensor in weights], *[tensor.data_ptr() for tensor in again],
+    ]  # fmt: skip
+    call.run(made.work, leaving, ends(sizes, arriving), numbers)
     for each, tensor in zip(made.again, again, strict=True):
         Weights(weights, call.weights.names)[each.matrix].add_(tensor)
     if d_x is not None and d_x.shape[2] != sizes.depth:
@@ -173,6 +171,9 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
     loop = Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts)
     tasks = [pack.task(), loop, sums.task(), vectors.task()]
     computed |= adjoint.vectors.keys()
+    names = (
+        *sizes.names, *NUMBERS, *sizes.gradient_names, *[each.name for each in again], *BOUNDS,
+    )  # fmt: skip
     return _Plan(
         scratch=scratch.bytes // sizes.real.bytes,
         unwanted=unwanted.plus,
@@ -180,7 +181,7 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
             i for i, names in enumerate(sizes.weights) if not computed.issuperset(names)
         ),
         again=again,
-        work=Work(tasks if x is None else [*tasks, x]),
+        work=Work(tasks if x is None else [*tasks, x], names),
     )
 
 

@@ -31,6 +31,8 @@ from comporta.kernels.weights import Names, Weights
 # they take several times as long where the members' cores are far from each other. With more rows
 # a step takes longer and gains less: as measured, by their square.
 _BYTES_OF_A_MEMBER = 64 << 10
+# The steps that each row takes part in, the last of the numbers that a pass is given.
+BOUNDS = ("starts", "stops")
 # So many sizes, and plans for them, are kept.
 SIZES = 256
 
@@ -122,8 +124,26 @@ class Sizes:
         return Buffer(buffer.base.after(last), buffer.row, -buffer.step)
 
     @cached_property
+    def at_rest(self) -> list[int]:
+        """What `ends` gives for states of 0."""
+        return [self.zeros.data_ptr(), 0] * len(self.program.states)
+
+    @cached_property
+    def all_steps(self) -> tuple[Tensor, Tensor]:
+        """For each row its first step, and the one after its last, where all rows have all."""
+        first = fresh((self.batch,), torch.int64, zeros=True)
+        return first, first + self.time
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What each call gives: the addresses of its tensors, and of the states at both ends."""
+        streams = [f"stream{i}" for i in range(len(self.streams))]
+        ends = [name for pair in (*self.befores, *self.afters) for name in pair]
+        return ["x", *self.weight_names, *streams, *ends]
+
+    @cached_property
     def weight_names(self) -> list[str]:
-        """What each call gives: the addresses of the weights."""
+        """The addresses of the weights."""
         return [f"weight {i}" for i in range(len(self.weights))]
 
     @cached_property
@@ -197,7 +217,7 @@ class Call:
         dtype: of the caller's tensors; those here are of numbers that kernels compute with.
         x: the input (B, T, D), or (B, T, D / 2) where pairs of it are the factors of products.
         kept: what the forward kernel leaves for the backward one.
-        given: the addresses of the call's tensors.
+        addresses: of x, the weights and the streams.
     """
 
     def __init__(
@@ -225,7 +245,7 @@ class Call:
         self.state = None if state is None else tuple(map(side_by_side, state))
         self.lengths = lengths
         self.streams = [side_by_side(stream) for stream in streams]
-        self.sizes = sizes = _sizes(
+        self.sizes = _sizes(
             program, bits, shape, x.stride(), weights.names,
             tuple([tensor.shape for tensor in weights.tensors]),
             tuple([tensor.stride() for tensor in weights.tensors]),
@@ -233,15 +253,11 @@ class Call:
             training, reverse, torch.get_num_threads(),
         )  # fmt: skip
         self.kept: Lease | Held | None = None
-        self.given = {
-            name: tensor.data_ptr()
-            for name, tensor in zip(sizes.weight_names, weights.tensors, strict=True)
-        }
-        self.given["x"] = x.data_ptr()
-        for i, stream in enumerate(self.streams):
-            self.given[f"stream{i}"] = stream.data_ptr()
-        # A tensor may get other memory before the backward pass; these addresses are of this one.
-        self._memory = [tensor.untyped_storage() for tensor in (x, *weights.tensors, *self.streams)]
+        tensors = (x, *weights.tensors, *self.streams)
+        self.addresses = [tensor.data_ptr() for tensor in tensors]
+        if training:
+            # A tensor may get other memory before the backward pass; these are addresses of this.
+            self._memory = [tensor.untyped_storage() for tensor in tensors]
 
     @property
     def narrows(self) -> bool:
@@ -260,11 +276,23 @@ class Call:
         """The numbers of the output, and of its gradient."""
         return self.dtype if self.sizes.real.pairs else self.x.dtype
 
-    def run(self, work: Work, given: dict[str, int]) -> None:
-        """Run what a pass does on the addresses of this call."""
-        starts, stops = _bounds(self)
-        given["starts"], given["stops"] = starts.data_ptr(), stops.data_ptr()
-        work.run(given)
+    def run(self, work: Work, before: list[int], after: list[int], numbers: list[int]) -> None:
+        """Run what a pass does.
+
+        Args:
+            work: its names are `sizes.names`, those of the further numbers, and `BOUNDS`.
+            before, after: the `ends` of time.
+            numbers: further ones.
+        """
+        starts, stops = self.sizes.all_steps if self.lengths is None else self._bounds(self.lengths)
+        bounds = starts.data_ptr(), stops.data_ptr()
+        work.run([*self.addresses, *before, *after, *numbers, *bounds])
+
+    def _bounds(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """For each row the first step it takes part in, and the one after its last."""
+        sizes, lengths = self.sizes, lengths.to(torch.int64).contiguous()
+        first, last = sizes.all_steps
+        return (sizes.time - lengths, last) if sizes.reverse else (first, lengths)
 
 
 @lru_cache(maxsize=SIZES)
@@ -291,17 +319,14 @@ def _sizes(
     )
 
 
-def ends(
-    sizes: Sizes, names: Sequence[tuple[str, str]], tensors: Sequence[Tensor | None] | None
-) -> dict[str, int]:
+def ends(sizes: Sizes, tensors: Sequence[Tensor | None] | None) -> list[int]:
     """The addresses and row strides of the states at one end of time; None is 0."""
-    given = {}
-    for (base, row), tensor in zip(names, tensors or [None] * len(names), strict=True):
-        if tensor is None:
-            given[base], given[row] = sizes.zeros.data_ptr(), 0
-        else:
-            given[base], given[row] = tensor.data_ptr(), tensor.stride(0)
-    return given
+    if not tensors:
+        return sizes.at_rest
+    found = []
+    for tensor in tensors:
+        found += sizes.at_rest[:2] if tensor is None else [tensor.data_ptr(), tensor.stride(0)]
+    return found
 
 
 def _ends(program: Program, name: str) -> list[tuple[str, str]]:
@@ -320,22 +345,6 @@ def in_pairs(x: Tensor) -> Tensor:
     return (x if even else x.clone(memory_format=torch.contiguous_format)).view(torch.float32)
 
 
-def _bounds(call: Call) -> tuple[Tensor, Tensor]:
-    """For each row the first step it takes part in, and the one after its last."""
-    sizes = call.sizes
-    first, last = _all_steps(sizes.batch, sizes.time)
-    if call.lengths is None:
-        return first, last
-    lengths = call.lengths.to(torch.int64).contiguous()
-    return (sizes.time - lengths, last) if sizes.reverse else (first, lengths)
-
-
-@lru_cache(maxsize=128)
-def _all_steps(batch: int, time: int) -> tuple[Tensor, Tensor]:
-    first = fresh((batch,), torch.int64, zeros=True)
-    return first, first + time
-
-
 class Fields:
     """The fields of a kernel's table, by name."""
 
@@ -345,7 +354,7 @@ class Fields:
             "size": sizes.hidden, "width": sizes.width, "parity": 0,
             "depth": sizes.places_of(sizes.depth),
         }  # fmt: skip
-        self.values |= {"starts": Given("starts"), "stops": Given("stops"), "meeting": MEETING}
+        self.values |= {name: Given(name) for name in BOUNDS} | {"meeting": MEETING}
         for base, row in (*sizes.befores, *sizes.afters):
             self.values[f"{base}.base"], self.values[f"{base}.row"] = Given(base), Given(row)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from torch import Tensor
 
 from comporta.kernels.cpu import engine
-from comporta.kernels.cpu.call import SIZES, Call, Fields, Sizes, ends
+from comporta.kernels.cpu.call import BOUNDS, SIZES, Call, Fields, Sizes, ends
 from comporta.kernels.cpu.emit import Real
 from comporta.kernels.cpu.layout import steps_in_place
 from comporta.kernels.cpu.memory import Lease, fresh
@@ -23,6 +24,8 @@ from comporta.kernels.schedule import Group, schedule
 # and have enough rows for reading these weights not to show.
 _CHUNK_BYTES = 192 << 10
 _CHUNK_ROWS = 256
+# What the pass gives besides `Sizes.names`.
+NUMBERS = ("kept", "scratch", "output", "parity")
 # Moving one number takes about as long as so many multiply-adds.
 MOVE = 32
 
@@ -39,6 +42,7 @@ class Plan:
         scratch: how many numbers the forward pass needs besides.
         pack: copies the vectors, and the matrices.
         loop: runs the steps.
+        names: of the numbers that a pass gives.
         work: all of it.
     """
 
@@ -49,10 +53,11 @@ class Plan:
     scratch: int
     pack: tuple[Task, Task]
     loop: Task
+    names: Sequence[str]
 
     @cached_property
     def work(self) -> Work:
-        return Work([*self.pack, self.loop])
+        return Work([*self.pack, self.loop], self.names)
 
 
 def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -70,13 +75,8 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     output = call.fresh(sizes.hidden, call.output_dtype)
     state_size = sizes.batch, sizes.hidden
     finals = tuple([fresh(state_size, x.dtype) for _ in sizes.afters])
-    given = {
-        **call.given, **ends(sizes, sizes.befores, call.state),
-        **ends(sizes, sizes.afters, finals),
-        "kept": call.kept.address, "scratch": scratch.address, "output": output.data_ptr(),
-        "parity": 0,
-    }  # fmt: skip
-    call.run(made.work, given)
+    numbers = [call.kept.address, scratch.address, output.data_ptr(), 0]
+    call.run(made.work, ends(sizes, call.state), ends(sizes, finals), numbers)
     if not call.narrows:
         return output, finals
     return output.to(call.dtype), tuple([final.to(call.dtype) for final in finals])
@@ -124,6 +124,7 @@ def plan(sizes: Sizes) -> Plan:
         scratch=scratch.bytes // sizes.real.bytes,
         pack=(numbers.task(), jobs.task()),
         loop=Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts),
+        names=(*sizes.names, *NUMBERS, *BOUNDS),
     )
 
 

@@ -17,14 +17,28 @@ from torch import Tensor
 _KEPT_BYTES = 512 << 20
 # A lease may be dropped by the garbage collector while this very thread holds the lock.
 _lock = threading.RLock()
-_free: OrderedDict[tuple[int, torch.dtype], list[Tensor]] = OrderedDict()
+_free: OrderedDict[tuple[int, torch.dtype], list[Held]] = OrderedDict()
 _free_bytes = 0
 _CPU = torch.device("cpu")
 
 
 def fresh(shape: Sequence[int], dtype: torch.dtype, *, zeros: bool = False) -> Tensor:
     """New memory, whatever device torch would choose by itself."""
-    return (torch.zeros if zeros else torch.empty)(shape, dtype=dtype, device=_CPU)
+    # Given one by one sizes are read faster than from a sequence.
+    return (torch.zeros if zeros else torch.empty)(*shape, dtype=dtype, device=_CPU)
+
+
+class Held:
+    """A buffer that somebody holds.
+
+    Attributes:
+        numbers: the buffer, flat.
+        address: where it stands.
+    """
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers, self.address = numbers, numbers.data_ptr()
+        self.bytes, self.kind = numbers.nbytes, (numbers.numel(), numbers.dtype)
 
 
 class Lease:
@@ -40,30 +54,18 @@ class Lease:
         with _lock:
             found = _waiting(count, dtype)
             if found is not None:
-                _free_bytes -= found.nbytes
-        self.numbers = fresh((count,), dtype) if found is None else found
-        self.address = self.numbers.data_ptr()
+                _free_bytes -= found.bytes
+        self._held = Held(fresh((count,), dtype)) if found is None else found
+        self.numbers, self.address = self._held.numbers, self._held.address
 
     def __del__(self) -> None:
         # Where there was not enough memory there is nothing to give back.
-        if hasattr(self, "address"):
+        if hasattr(self, "_held"):
             with _lock:
-                _give_back(self.numbers)
+                _give_back(self._held)
 
 
-class Held:
-    """A buffer that somebody else holds.
-
-    Attributes:
-        numbers: the buffer, flat.
-        address: where it stands.
-    """
-
-    def __init__(self, numbers: Tensor) -> None:
-        self.numbers, self.address = numbers, numbers.data_ptr()
-
-
-def _waiting(count: int, dtype: torch.dtype) -> Tensor | None:
+def _waiting(count: int, dtype: torch.dtype) -> Held | None:
     """A free buffer of that size, or the smallest that is not twice as large."""
     same = _free.get((count, dtype))
     if same:
@@ -75,15 +77,14 @@ def _waiting(count: int, dtype: torch.dtype) -> Tensor | None:
     return _free[min(sizes), dtype].pop() if sizes else None
 
 
-def _give_back(flat: Tensor) -> None:
+def _give_back(held: Held) -> None:
     global _free_bytes
-    key = flat.numel(), flat.dtype
-    _free.setdefault(key, []).append(flat)
-    _free.move_to_end(key)
-    _free_bytes += flat.nbytes
+    _free.setdefault(held.kind, []).append(held)
+    _free.move_to_end(held.kind)
+    _free_bytes += held.bytes
     while _free_bytes > _KEPT_BYTES:
         oldest = next(iter(_free))
         if _free[oldest]:
-            _free_bytes -= _free[oldest].pop().nbytes
+            _free_bytes -= _free[oldest].pop().bytes
         else:
             del _free[oldest]

@@ -56,16 +56,14 @@ class Stream:
         if call.output_dtype != x.dtype:
             output = fresh((rows, hidden), numbers)
             self._wide = call.x.squeeze(1).clone(), output
-        self._bounds = x.new_zeros(rows, dtype=torch.int64), x.new_ones(rows, dtype=torch.int64)
         sizes = call.sizes
-        given = {
-            **call.given, **ends(sizes, sizes.befores, self._state),
-            **ends(sizes, sizes.afters, self._state),
-            "kept": stays.data_ptr(), "scratch": scratch.data_ptr(), "output": output.data_ptr(),
-            "starts": self._bounds[0].data_ptr(), "stops": self._bounds[1].data_ptr(), "parity": 0,
-        }  # fmt: skip
-        Work(made.pack).run(given)
-        self._loop = loop = Work([made.loop]).bind(given)
+        given = [
+            *call.addresses, *ends(sizes, self._state), *ends(sizes, self._state),
+            *[tensor.data_ptr() for tensor in (stays, scratch, output)], 0,
+            *[tensor.data_ptr() for tensor in sizes.all_steps],
+        ]  # fmt: skip
+        Work(made.pack, made.names).run(given)
+        self._loop = loop = Work([made.loop], made.names).bind(given)
         self._run, self._numbers = loop.run, loop.numbers
         self._input, self._target = loop.slot("x"), loop.slot("output")
         self._parity = loop.slot("parity")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -32,17 +32,17 @@ MEETING = Given(ROOM)
 
 
 class Work:
-    """Tasks in their order, and the numbers that a call gives them by name.
+    """Tasks in their order, and the numbers that a call gives them.
 
     Args:
         tasks: those without parts are left out.
+        names: of the numbers given, in their order.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], names: Sequence[str]) -> None:
         tasks = [task for task in tasks if task.parts]
-        self._layout = _Layout(tasks)
+        self._layout = _Layout(tasks, names)
         self._most = max((len(task.parts) for task in tasks), default=0)
-        self._names = self._layout.names[1:]
         self._template = (_SIZE * len(self._layout.numbers))(*self._layout.numbers)
         self._room: Any = type(self._template)
         self._call = struct.Struct(f"{len(_CALL) + len(self._layout.names)}q")
@@ -55,17 +55,16 @@ class Work:
         """Into how many parts each task is cut."""
         return [len(task.parts) for task in self._layout.tasks]
 
-    def run(self, given: Mapping[str, int]) -> None:
-        """Run it on the numbers of one call."""
+    def run(self, numbers: Sequence[int]) -> None:
+        """Run it on the numbers of one call, in the order of their names."""
         room = self._room.from_buffer_copy(self._template)
         fork, address = threads.fork(self._most), ctypes.addressof(room)
-        numbers = [given[name] for name in self._names]
         # Only read: bytes do, and are made faster than an array.
         _driver()(self._call.pack(self._code_address, fork, address, *numbers))
 
-    def bind(self, given: Mapping[str, int]) -> Bound:
+    def bind(self, numbers: Sequence[int]) -> Bound:
         """The work with the numbers of a call that is made again and again."""
-        return Bound(self, given)
+        return Bound(self, numbers)
 
 
 class Bound:
@@ -76,10 +75,9 @@ class Bound:
         run: runs it, as long as this object is there.
     """
 
-    def __init__(self, work: Work, given: Mapping[str, int]) -> None:
+    def __init__(self, work: Work, numbers: Sequence[int]) -> None:
         self._work = work
         self._room = work._room.from_buffer_copy(work._template)
-        numbers = [given[name] for name in work._names]
         head = work._code_address, 0, ctypes.addressof(self._room)
         self.numbers = (_SIZE * (len(head) + len(numbers)))(*head, *numbers)
         # Nearest to the machine: nothing of Python is between this and the kernel.
@@ -92,7 +90,7 @@ class Bound:
 
     def slot(self, name: str) -> int:
         """Where that number stands among those given."""
-        return len(_CALL) + 1 + self._work._names.index(name)
+        return len(_CALL) + self._work._layout.names.index(name)
 
 
 class _Layout:
@@ -103,10 +101,10 @@ class _Layout:
         names: of the numbers given, the room first.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], names: Sequence[str]) -> None:
         self.tasks = tasks
         self.numbers: list[int] = [0]
-        self.names: list[str] = [ROOM]
+        self.names = [ROOM, *names]
         self._relocations: list[int] = []
         self._lines: list[int] = []
         for task in tasks:
@@ -132,8 +130,6 @@ class _Layout:
             if isinstance(entry, Listed):
                 entry = Given(ROOM, lists[entry] * ctypes.sizeof(_SIZE))
             if isinstance(entry, Given):
-                if entry.name not in self.names:
-                    self.names.append(entry.name)
                 self._relocations += [place, self.names.index(entry.name), entry.plus]
                 entry = 0
             self.numbers.append(entry)
