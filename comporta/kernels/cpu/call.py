@@ -28,9 +28,14 @@ from comporta.kernels.schedule import schedule
 from comporta.kernels.weights import Names, Weights
 
 # So many bytes of weights must each member of a team have to read in a step, or its meetings show:
-# they take several times as long where the members' cores are far from each other. With more rows
-# a step takes longer and gains less: as measured, by their square.
-_BYTES_OF_A_MEMBER = 64 << 10
+# they take several times as long where the members' cores are far from each other. Where each
+# thread has rows enough of its own, with more of them a step takes longer and gains less: as
+# measured, by their square.
+_BYTES_OF_A_MEMBER = 48 << 10
+# To start takes a team about as long as it meets in so many steps.
+_STEPS_OF_A_START = 3
+# Rows are too few where alone the thread with most has so many times as many as in equal shares.
+_TOO_FEW = 1.5
 # The steps that each row takes part in, the last of the numbers that a pass is given.
 BOUNDS = ("starts", "stops")
 # So many sizes, and plans for them, are kept.
@@ -190,13 +195,20 @@ class Sizes:
     def team(self) -> int:
         """How many threads share every product; 1 when each runs rows of its own.
 
-        A team pays where few rows meet many weights: each weight is read once for all rows. It
-        meets after every product, so its threads must be there already.
+        A team pays where rows are too few for the threads, or few rows meet many weights: each
+        weight is read once for all rows. It meets after every product, so its threads must be
+        there already.
         """
         products = len(self.program.matrices) - len(schedule(self.program).hoisted.matrices)
         bytes_of_weights = products * self.places_of(self.hidden) * self.width * self.real.bytes
-        rows = -(-self.batch // self.threads)
-        team = min(self.threads, bytes_of_weights // (_BYTES_OF_A_MEMBER * max(1, rows * rows)))
+        sets = -(-self.batch // ROWS_PER_TOTAL)
+        alone = min(self.batch, -(-sets // self.threads) * ROWS_PER_TOTAL)
+        needed: float = _BYTES_OF_A_MEMBER
+        if alone * self.threads < _TOO_FEW * self.batch:
+            needed *= alone * alone
+        steps = max(1, self.time)
+        needed *= (steps + _STEPS_OF_A_START) / steps
+        team = min(self.threads, int(bytes_of_weights / needed))
         return team if team > 1 and openmp.offers(team) else 1
 
     @cached_property
