@@ -1,7 +1,8 @@
 """What fused kernels keep of a forward pass, a section of hidden size for each value.
 
-The gradients of products take the place of what has been read, so that one large product over all
-steps gives the gradient of a matrix.
+Of a value that is the same in all units they keep one number. The gradients of products take the
+place of what has been read, so that one large product over all steps gives the gradient of a
+matrix.
 """
 
 from __future__ import annotations
@@ -59,19 +60,27 @@ def product_gradients(program: Program) -> Gradients:
     for names in (hoisted, *inside):
         if _find(order, names) is None:
             order += names
-    start = len(adjoint.saved) - len(_taken(program, tuple(order)))
+    start = len(adjoint.saved) - len(kept_flat(program)) - len(_taken(program, tuple(order)))
     windows = [window(order, names, start) for names in (hoisted, *inside)]
     return Gradients(tuple(order), start, windows[0], tuple(windows[1:]))
 
 
 @cache
 def kept_places(program: Program) -> dict[str, int]:
-    """The section of every value that the adjoint reads."""
+    """The section of every value that the adjoint reads, but of those that are flat."""
     gradients = product_gradients(program)
     taken = _taken(program, gradients.names)
-    stay = [name for name in differentiate(program).saved if name not in taken]
+    others = {*taken, *kept_flat(program)}
+    stay = [name for name in differentiate(program).saved if name not in others]
     places = {name: section for section, name in enumerate(stay)}
     return places | {name: gradients.start + place for name, place in taken.items()}
+
+
+@cache
+def kept_flat(program: Program) -> tuple[str, ...]:
+    """The values that the adjoint reads and that are the same in all units."""
+    flat = flat_values(schedule(program).phases)
+    return tuple(name for name in differentiate(program).saved if name in flat)
 
 
 def kept_sections(program: Program) -> int:
@@ -87,14 +96,12 @@ def _taken(program: Program, gradients: tuple[str, ...]) -> dict[str, int]:
     Operands of products stay: the gradients of matrices are made of them.
     """
     plan, adjoint = schedule(program), differentiate(program)
-    operands = {group.operands[0] for group in plan.groups}
-    last = dict.fromkeys((name for name in adjoint.saved if name not in operands), 0)
+    stay = {*kept_flat(program), *(group.operands[0] for group in plan.groups)}
+    last = dict.fromkeys((name for name in adjoint.saved if name not in stay), 0)
     for k, phase in enumerate(adjoint.phases):
         last |= {o: k for s in phase.block for o in s.operands if o in last}
     written = ready(adjoint.phases)
-    # One number for a whole row is the least to gain.
-    flat = flat_values(plan.phases)
-    waiting = sorted(last, key=lambda name: (name in flat, last[name]))
+    waiting = sorted(last, key=last.__getitem__)
     taken = {}
     for place in sorted(range(len(gradients)), key=lambda i: written.get(gradients[i], 0)):
         over = (name for name in waiting if last[name] <= written.get(gradients[place], 0))

@@ -36,21 +36,23 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     totals = [address(store.place) for store in sums]
     ahead = [
         (soon(place), is_narrow(e.real, place.buffer))
-        for place in step.moving(phase) if not place.flat
+        for place in step.moving(phase)
     ]  # fmt: skip
     averages = [e.reserve(e.real.lanes) for _ in means]
     for average in averages:
         e.store(e.real.splat(0.0), average)
     math = VectorMath(e)
     # What is the same in all units is computed once for all vectors.
-    values: dict[Operand, Value] = {n: e.load(sources[n]) for n in loads if step.reads[n].flat}
+    values: dict[Operand, Value] = {
+        n: e.broadcast(sources[n]) for n in loads if step.reads[n].is_flat
+    }
     _compute_flat(e, math, [s for s in statements if s.name in step.flat], values)
     for store, target in zip(stores, targets, strict=True):
-        if store.place.flat:
-            e.store(_operand(e, values, store.values[0]), target)
+        if store.place.is_flat:
+            e.store_first(_operand(e, values, store.values[0]), target)
     with e.loop(e.number(0), width, e.real.lanes) as j:
         for name, source in sources.items():
-            if not step.reads[name].flat:
+            if not step.reads[name].is_flat:
                 values[name] = _load(e, step, name, source, j, size)
         for place, halves in ahead:
             e.prefetch(e.at(place, j, halves=halves))
@@ -59,7 +61,7 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
             if s.name not in step.flat:
                 values[s.name] = math.apply(s.op, [_operand(e, values, arg) for arg in s.args])
         for store, target in zip(stores, targets, strict=True):
-            if not store.place.flat:
+            if not store.place.is_flat:
                 value = _stored(e, step, values, store.values[0])
                 _write(e, store.place, value, target, j, size)
         for store, old, total in zip(sums, before, totals, strict=True):
@@ -73,8 +75,9 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     for first in range(0, len(means), lanes):
         wholes = e.totals([e.load(average) for average in averages[first : first + lanes]])
         wholes = e.builder.fdiv(wholes, e.spread(e.builder.sitofp(size, e.real.scalar)))
-        for lane, s in enumerate(means[first : first + lanes]):
-            e.store(e.lane(wholes, lane), address(step.reads[s.name]))
+        # Those of a phase stand side by side.
+        count = min(lanes, len(means) - first)
+        e.store_some(wholes, address(step.reads[means[first].name]), e.number(count))
 
 
 def _compute_flat(

@@ -206,6 +206,11 @@ class Emitter:
         arguments = [halves, pointer, ir.Constant(I32, 2), self.first_lanes(count)]
         self.builder.call(self._declared(name, kinds, VOID), arguments)
 
+    def store_first(self, value: Value, pointer: Value) -> None:
+        """The first lane of a vector, to any address."""
+        number = self.builder.extract_element(value, ir.Constant(I32, 0))
+        self.builder.store(number, pointer, align=self.real.bytes)
+
     def store_some(self, value: Value, pointer: Value, count: Value) -> None:
         """The first `count` lanes of a vector, to any address."""
         kinds = [self.real.vector, POINTER, I32, self._lanes_of(ir.IntType(1))]

@@ -16,7 +16,7 @@ from comporta.kernels.cpu.memory import Lease, fresh
 from comporta.kernels.cpu.product import PACK
 from comporta.kernels.cpu.table import LINE_BYTES, Buffer, Given, Jobs, Memory, Task
 from comporta.kernels.cpu.work import Work
-from comporta.kernels.kept import kept_sections
+from comporta.kernels.kept import kept_flat, kept_sections
 from comporta.kernels.program import Program
 from comporta.kernels.schedule import Group, schedule
 
@@ -36,7 +36,7 @@ class Plan:
 
     Attributes:
         states: the states of all steps, (B, T + 1, ...), or of the last one where none is kept.
-        kept: what the forward kernel keeps for the backward one, (B, T, ...).
+        kept, kept_flat: what the forward kernel keeps for the backward one, (B, T, ...).
         vectors: the vector parameters, a padded row each.
         numbers: how many numbers these buffers hold together.
         scratch: how many numbers the forward pass needs besides.
@@ -48,6 +48,7 @@ class Plan:
 
     states: Buffer
     kept: Buffer
+    kept_flat: Buffer
     vectors: Given
     numbers: int
     scratch: int
@@ -95,13 +96,16 @@ def plan(sizes: Sizes) -> Plan:
     fields.place("state", Buffer(states.base, states.row, 0) if in_place else states)
     kept = sizes.sequence(stays, time, sections["kept"] * width)
     fields.place("kept", kept)
+    flat = sizes.sequence(stays, time, sections["kept_flat"])
+    fields.place("kept_flat", flat)
     output = Buffer(Given("output"), *sizes.dense(time, sizes.hidden))
     fields.place("output", sizes.in_order(output, halves=sizes.real.pairs))
     fields.place("x", sizes.in_order(Buffer(Given("x"), *sizes.x)))
     fields.streams(sizes)
     for name in sections:
-        if name.startswith(("product", "passing", "mean")):
+        if name.startswith(("product", "passing")):
             fields.place(name, scratch.rows((sizes.batch, sections[name] * width)))
+    fields.place("flat", scratch.rows((sizes.batch, sizes.padded(sections["flat"]))))
     # Vectors are numbers whatever the factors of products are.
     numbers, jobs = engine.products(sizes.real.bits).jobs(PACK), sizes.products.jobs(PACK)
     vectors = _pack_vectors(sizes, stays, numbers)
@@ -119,6 +123,7 @@ def plan(sizes: Sizes) -> Plan:
     return Plan(
         states=states,
         kept=kept,
+        kept_flat=flat,
         vectors=vectors,
         numbers=stays.bytes // sizes.real.bytes,
         scratch=scratch.bytes // sizes.real.bytes,
@@ -133,10 +138,10 @@ def kept_numbers(program: Program, real: Real, batch: int, time: int, hidden: in
     """At least as many as a plan's `numbers`, from the sizes alone; they may be symbols."""
     width = -(-hidden // real.lanes) * real.lanes
     steps = time + 1 if training or not steps_in_place(program) else 1
-    sections = kept_sections(program) if training else 0
-    lines = 3 * (LINE_BYTES // real.bytes)
+    row = kept_sections(program) * width + len(kept_flat(program)) if training else 0
+    lines = 4 * (LINE_BYTES // real.bytes)
     states = batch * steps * len(program.states) * width
-    return states + batch * time * sections * width + len(program.vectors) * width + lines
+    return states + batch * time * row + len(program.vectors) * width + lines
 
 
 def _chunk(sizes: Sizes, columns: int) -> int:

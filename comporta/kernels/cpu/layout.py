@@ -2,17 +2,19 @@
 
 A buffer holds a row for each sequence of the batch (and each step, where it has a time stride); a
 row is cut into sections of the padded hidden size, one for each value (rows of the caller's own
-tensors, the output and the further inputs, are as long as they are):
+tensors, the output and the further inputs, are as long as they are; of a value that is flat, the
+same in all units, stands one number):
 
     input     results of the products of x, for a chunk of steps
     state     the states; step s reads slot s and writes slot s + 1
     kept      what the backward pass needs, and over it, once read, the gradients of the products
     passing   values that a later block of the same step reads
+    flat      means of rows, and what else a later block reads that is the same in all units
+    kept_flat what the backward pass needs of such values
     output    the output, or on the way back its gradient
     next      on the way back: gradients of the states, for the earlier step
     total     on the way back: gradients of the vectors, summed over steps and a few rows
     vector    the vector parameters, one row for all
-    mean      means of rows, each in one vector
     stream0   the first of the further inputs, and so on
     product0  results of the first group of products, and so on
 """
@@ -26,6 +28,7 @@ from functools import cache
 from comporta.kernels.gradient import COMPARISONS, Adjoint, differentiate, from_next
 from comporta.kernels.kept import (
     Window,
+    kept_flat,
     kept_places,
     kept_sections,
     product_gradients,
@@ -37,19 +40,25 @@ from comporta.kernels.schedule import Phase, Schedule, flat_values, ready, sched
 
 # The one buffer whose numbers are halves where the factors of products are pairs.
 OUTPUT = "output"
+# Values that are the same in all units: of this step, and those kept.
+FLAT = ("flat", "kept_flat")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A section of a buffer; `later` means the slot of the following step.
 
-    In a `flat` section one vector stands for all.
+    Of a buffer of flat values it is a number.
     """
 
     buffer: str
     section: int
     later: bool = False
-    flat: bool = False
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is one number."""
+        return self.buffer in FLAT
 
     @property
     def is_callers(self) -> bool:
@@ -150,18 +159,24 @@ def forward_step(program: Program, *, training: bool) -> Step:
         # A state that is itself the result of a product is read where the product leaves it.
         reads.setdefault(state, Place("state", i, later=True))
     writes.write(program.output, Place("output", 0), (0.0,))
-    flat = flat_values(plan.phases)
     for name, i in kept.items():
         # The operands of products enter the weights' gradients, so idle rows must hold zeros.
         is_operand = any(group.operands == (name,) for group in plan.groups)
-        place = Place("kept", i, flat=name in flat)
+        place = Place("kept", i)
         writes.write(name, place, (0.0,) if is_operand else None)
         reads.setdefault(name, place)
-    passing = _passing(plan.phases, reads)
+    kept_numbers = kept_flat(program) if training else ()
+    for i, name in enumerate(kept_numbers):
+        writes.write(name, Place("kept_flat", i), None)
+        reads.setdefault(name, Place("kept_flat", i))
+    flat = flat_values(plan.phases)
+    passing, numbers = _passing(plan.phases, reads, flat)
     for i, name in enumerate(passing):
-        place = Place("passing", i, flat=name in flat)
-        writes.write(name, place, (0.0,))
-        reads[name] = place
+        writes.write(name, Place("passing", i), (0.0,))
+        reads[name] = Place("passing", i)
+    for i, name in enumerate(numbers, len(means)):
+        writes.write(name, Place("flat", i), None)
+        reads[name] = Place("flat", i)
     return Step(
         phases=plan.phases,
         reads=reads,
@@ -173,10 +188,11 @@ def forward_step(program: Program, *, training: bool) -> Step:
             "input": len(plan.hoisted.results),
             "state": len(program.states),
             "kept": kept_sections(program) if training else 0,
+            "kept_flat": len(kept_numbers),
             "passing": len(passing),
+            "flat": len(means) + len(numbers),
             "output": 1,
             "vector": len(program.vectors),
-            "mean": len(means),
             **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": len(group.results) for i, group in enumerate(plan.groups)},
         },
@@ -190,7 +206,7 @@ def backward_step(program: Program) -> Step:
     means = _means(adjoint.phases)
     reads = _backward_leaves(program, adjoint) | means
     gradients = product_gradients(program)
-    flat = flat_values(adjoint.phases, [name for name, place in reads.items() if place.flat])
+    flat = flat_values(adjoint.phases, [name for name, place in reads.items() if place.is_flat])
     writes = _Writes(adjoint.phases)
     for i, state in enumerate(program.states):
         arriving = tuple(
@@ -207,9 +223,10 @@ def backward_step(program: Program) -> Step:
     totals = vector_totals(program)
     for i, name in enumerate(totals):
         sums[writes.ready.get(name, 0)].append(Store((name,), Place("total", i)))
-    passing = _passing(adjoint.phases, reads)
-    for i, name in enumerate(passing):
-        place = Place("passing", i, flat=name in flat)
+    passing, numbers = _passing(adjoint.phases, reads, flat)
+    places = [Place("passing", i) for i in range(len(passing))]
+    places += [Place("flat", len(means) + i) for i in range(len(numbers))]
+    for name, place in zip((*passing, *numbers), places, strict=True):
         writes.write(name, place, None)
         reads[name] = place
     return Step(
@@ -224,12 +241,13 @@ def backward_step(program: Program) -> Step:
         sections={
             "state": len(program.states),
             "kept": kept_sections(program),
+            "kept_flat": len(kept_flat(program)),
             "passing": len(passing),
+            "flat": len(means) + len(numbers),
             "output": 1,
             "next": len(program.states),
             "total": len(totals),
             "vector": len(program.vectors),
-            "mean": len(means),
             **{f"stream{i}": 1 for i in range(len(program.streams))},
             **{f"product{i}": 1 for i in range(len(adjoint.groups))},
         },
@@ -248,9 +266,8 @@ def _forward_leaves(plan: Schedule) -> dict[str, Place]:
 
 
 def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
-    flat = flat_values(schedule(program).phases)
-    places = kept_places(program).items()
-    reads = {name: Place("kept", i, flat=name in flat) for name, i in places}
+    reads = {name: Place("kept", i) for name, i in kept_places(program).items()}
+    reads |= {name: Place("kept_flat", i) for i, name in enumerate(kept_flat(program))}
     for i, state in enumerate(program.states):
         reads[previous(state)] = Place("state", i)
         reads[state] = Place("state", i, later=True)
@@ -268,11 +285,15 @@ def _backward_leaves(program: Program, adjoint: Adjoint) -> dict[str, Place]:
 
 def _means(phases: Sequence[Phase]) -> dict[str, Place]:
     names = [s.name for phase in phases for s in phase.means]
-    return {name: Place("mean", i, flat=True) for i, name in enumerate(names)}
+    return {name: Place("flat", i) for i, name in enumerate(names)}
 
 
-def _passing(phases: Sequence[Phase], reads: Mapping[str, Place]) -> tuple[str, ...]:
-    """The values that a later block or a product reads and that stand nowhere yet."""
+def _passing(
+    phases: Sequence[Phase], reads: Mapping[str, Place], flat: frozenset[str]
+) -> tuple[list[str], list[str]]:
+    """The values that a later block or a product reads and that stand nowhere yet; then those of
+    them that are flat.
+    """
     found: dict[str, None] = {}
     made: set[str] = set()
     for phase in phases:
@@ -280,7 +301,7 @@ def _passing(phases: Sequence[Phase], reads: Mapping[str, Place]) -> tuple[str, 
         wanted += [o for s in phase.block for o in s.operands]
         found |= dict.fromkeys(o for o in wanted if o in made and o not in reads)
         made |= {s.name for s in phase.statements}
-    return tuple(found)
+    return [name for name in found if name not in flat], [name for name in found if name in flat]
 
 
 @cache

@@ -228,9 +228,11 @@ class _Loop:
         )
 
     def place(self, place: Place, b: Value, s: Value) -> Value:
-        """The address of a section."""
-        row = self.row(place.buffer, b, s, later=place.later)
-        return self.e.at(row, self.e.mul(self.field["width"], place.section))
+        """The address of a section, or of a number."""
+        e, row = self.e, self.row(place.buffer, b, s, later=place.later)
+        return e.at(
+            row, e.mul(e.number(1) if place.is_flat else self.field["width"], place.section)
+        )
 
     def gemm(self, a: Value, a_row: Value, packed: Value, c: Value, c_row: Value, rows: Value,
              depth: Value, vectors: Value, descending: Value) -> None:  # fmt: skip

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from comporta.kernels.kept import kept_places, kept_sections, product_gradients, vector_totals
+from comporta.kernels.kept import (
+    kept_flat,
+    kept_places,
+    kept_sections,
+    product_gradients,
+    vector_totals,
+)
 from comporta.kernels.program import Program, previous
 from comporta.kernels.schedule import schedule
 
@@ -42,7 +48,8 @@ class Sections:
 @cache
 def sections(program: Program) -> Sections:
     """What a training pass keeps of a step."""
-    saved = kept_places(program)
+    saved, first = kept_places(program), kept_sections(program)
+    saved |= {name: first + i for i, name in enumerate(kept_flat(program))}
     before = tuple(map(previous, program.states))
     operands = {group.operands[0] for group in schedule(program).groups}
     others = tuple(sorted(operands.difference(saved, before)))
@@ -53,7 +60,7 @@ def sections(program: Program) -> Sections:
         previous=before,
         gradients=gradients,
         totals=tuple(name for name in vector_totals(program) if name not in gradients),
-        count=kept_sections(program) + len(before) + len(others),
+        count=first + len(kept_flat(program)) + len(before) + len(others),
     )
 
 
