@@ -220,8 +220,11 @@ class VectorMath:
         """
         terms: list[Value] = [self.real.splat(c) for c in coefficients]
         while len(terms) > 1:
-            pairs = [self.e.fma(b, z, a) for a, b in zip(terms[::2], terms[1::2], strict=False)]
-            terms = pairs + terms[2 * len(pairs) :]
+            if len(terms) % 2:
+                # An odd one goes to the term before it: no power of z is needed for it alone.
+                last = terms.pop()
+                terms[-1] = self.e.fma(last, z, terms[-1])
+            terms = [self.e.fma(b, z, a) for a, b in zip(terms[::2], terms[1::2], strict=True)]
             z = self.b.fmul(z, z)
         return terms[0]
 
