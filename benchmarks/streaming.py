@@ -8,6 +8,7 @@ step; the state goes from step to step. ONNX Runtime is there if it is installed
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -23,13 +24,13 @@ from comporta import kernels
 
 SIZES = (64, 256)
 CELLS = {"gru": (nn.GRU, nn.GRUCell), "lstm": (nn.LSTM, nn.LSTMCell), "rnn": (nn.RNN, nn.RNNCell)}
-SECONDS = 6.0
+SECONDS = 4.0
 CALLS = 1000
 
 
 @torch.no_grad()
 def measure(name: str, size: int) -> str:
-    """One row of the table."""
+    """One row of the table, for as many threads as torch has now."""
     whole, cell_type = CELLS[name]
     rival = cell_type(size, size)
     drop_in = getattr(ours, whole.__name__)(size, size)
@@ -50,8 +51,8 @@ def measure(name: str, size: int) -> str:
     mine, theirs, *others = interleaved(functions, SECONDS, calls=CALLS)
     onnx = f"{1e3 * others[0]:.2f}" if runtime else "not installed"
     return (
-        f"| {name} | {size} | {1e3 * mine:.2f} | {1e3 * others[-1]:.2f} | {1e3 * theirs:.2f} | "
-        f"{theirs / mine:.1f} | {onnx} |"
+        f"| {name} | {size} | {torch.get_num_threads()} | {1e3 * mine:.2f} | "
+        f"{1e3 * others[-1]:.2f} | {1e3 * theirs:.2f} | {theirs / mine:.1f} | {onnx} |"
     )
 
 
@@ -77,7 +78,7 @@ def check(name: str, stream: ours.Stream, cell: nn.Module, x: Tensor) -> None:
 
 def onnx_step(layer: nn.RNNBase, x: Tensor) -> Callable[[], object] | None:
     """A step of the same cell in ONNX Runtime, or None where it is not installed."""
-    session = onnx_layers.session(layer, 1, 1, threads=1)
+    session = onnx_layers.session(layer, 1, 1, threads=torch.get_num_threads())
     if session is None:
         return None
     states = ["H", "C"] if isinstance(layer, nn.LSTM) else ["H"]
@@ -93,18 +94,18 @@ def onnx_step(layer: nn.RNNBase, x: Tensor) -> Callable[[], object] | None:
 
 def main() -> None:
     """Measure and write the table."""
-    torch.set_num_threads(1)
+    threads = sorted({1, torch.get_num_threads()})
     lines = [
         "Microseconds of a step, medians of alternating calls. `kernel`: without the checks and "
         "the copy of the output.",
         "",
-        "| cell | D = H | stream | kernel | torch.nn's cell | ratio | ONNX Runtime |",
-        "|---|---|---|---|---|---|---|",
+        "| cell | D = H | threads | stream | kernel | torch.nn's cell | ratio | ONNX Runtime |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in CELLS:
-        for size in SIZES:
-            lines.append(measure(name, size))
-            print(lines[-1], flush=True)
+    for name, size, count in itertools.product(CELLS, SIZES, threads):
+        torch.set_num_threads(count)
+        lines.append(measure(name, size))
+        print(lines[-1], flush=True)
     write_page("streaming", "One step of a stream", "python benchmarks/streaming.py", lines)
 
 
