@@ -27,7 +27,7 @@ _CHUNK_ROWS = 256
 # What the pass gives besides `Sizes.names`.
 NUMBERS = ("kept", "scratch", "output", "parity")
 # Moving one number takes about as long as so many multiply-adds.
-MOVE = 32
+MOVE = 64
 
 
 @dataclass(frozen=True)
