@@ -21,6 +21,7 @@ SHAPES = [(1, 100, 64, 64), (1, 100, 512, 512), (32, 100, 64, 64), (32, 100, 256
 SECONDS = 3.0
 WITHOUT = {
     "four steps of k in a turn of the tile's loop": "tile._STEPS_AT_ONCE = 1",
+    "two panels at once where rows are few": "product._TOGETHER = 1",
     "asking ahead for the next panel of a large matrix": "product._NEAR_BYTES = 1 << 60",
     "asking ahead for the memory of the next step": "layout.Step.moving = lambda self, phase: []",
     "every other step from the last panel to the first":
