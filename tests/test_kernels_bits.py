@@ -290,6 +290,19 @@ def test_a_layer_with_many_weights_has_a_team_as_it_is(monkeypatch: pytest.Monke
     problems.assert_same_bits(of_rows(row, [0]), of_rows(shared, [1]))
 
 
+@pytest.mark.parametrize(("batch", "time", "team"), [(4, 50, 2), (5, 50, 2), (8, 50, 1), (4, 1, 1)])
+def test_a_team_is_for_rows_too_few_and_steps_enough(
+    batch: int, time: int, team: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = teams_seen(monkeypatch)
+    problem = problems.make(
+        "lstm", batch=batch, time=time, depth=9, hidden=128, dtype=torch.float32
+    )
+    shared = with_threads(problem, 2)
+    assert set(seen) == {team}
+    problems.assert_same_bits(with_threads(problem, 1), shared)
+
+
 def chunk_of(problem: Problem, monkeypatch: pytest.MonkeyPatch, size: int) -> Answer:
     """Solve it with the products of x made for so many steps at a time."""
     monkeypatch.setattr(forward_pass, "_CHUNK_BYTES", 0)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from comporta.kernels import Weights
 from comporta.kernels.cpu import engine, openmp, threads
-from comporta.kernels.cpu.product import SUM
+from comporta.kernels.cpu.product import GEMM_EACH, PACK, SUM
 from comporta.kernels.cpu.table import Given, Jobs, Listed, Memory, Task
 from comporta.kernels.cpu.work import Work
 from comporta.nn import LSTM
@@ -114,6 +114,33 @@ def test_a_table_is_filled_anew_for_every_call() -> None:
     work = Work([task], ["a", "unread", "b", "found"])
     assert table_seen(work, [10, 7, 20], 3) == [4, 25, 12]
     assert table_seen(work, [30, 7, 0], 3) == [4, 5, 32]
+
+
+def multiplied(a: Tensor, b: Tensor) -> Tensor:
+    """A B, B of whole vectors of columns, by the kernels."""
+    (rows, depth), columns, vectors = a.shape, b.shape[1], b.shape[1] // PRODUCTS.real.lanes
+    packed, found = torch.empty(depth * columns), torch.empty(rows, columns)
+    pack, multiply = PRODUCTS.jobs(PACK), PRODUCTS.jobs(GEMM_EACH)
+    pack.add(packed.data_ptr(), depth, vectors, b.data_ptr(), columns, 1, 0, 0, depth, columns,
+             depth, work=1)  # fmt: skip
+    multiply.add(a.data_ptr(), depth, 0, packed.data_ptr(), found.data_ptr(), columns, 0, rows,
+                 depth, 1, vectors, 0, work=1)  # fmt: skip
+    Work([pack.task(), multiply.task()], []).run([])
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 14, 17])
+def test_a_product_is_right_and_each_row_has_its_bits_alone(rows: int) -> None:
+    """Over all ways in which panels of columns, and tiles of rows, may be left over."""
+    depth, lanes = 9, PRODUCTS.real.lanes
+    rounding = depth * torch.finfo(torch.float32).eps
+    for vectors in range(1, 14):
+        a, b = torch.randn(rows, depth), torch.randn(depth, vectors * lanes)
+        found = multiplied(a, b)
+        bound = rounding * (a.double().abs() @ b.double().abs())
+        assert ((found - a.double() @ b.double()).abs() <= bound).all()
+        alone = torch.cat([multiplied(a[i : i + 1], b) for i in range(rows)])
+        assert torch.equal(found, alone)
 
 
 def test_buffers_laid_out_do_not_overlap() -> None:
