@@ -8,7 +8,7 @@ matrix.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -66,7 +66,7 @@ def product_gradients(program: Program) -> Gradients:
 
 
 @cache
-def kept_places(program: Program) -> dict[str, int]:
+def kept_places(program: Program) -> Mapping[str, int]:
     """The section of every value that the adjoint reads, but of those that are flat."""
     gradients = product_gradients(program)
     taken = _taken(program, gradients.names)

@@ -34,6 +34,8 @@ class Held:
     Attributes:
         numbers: the buffer, flat.
         address: where it stands.
+        bytes: its size.
+        kind: how many numbers, and of which type.
     """
 
     def __init__(self, numbers: Tensor) -> None:

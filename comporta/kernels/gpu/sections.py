@@ -48,8 +48,9 @@ class Sections:
 @cache
 def sections(program: Program) -> Sections:
     """What a training pass keeps of a step."""
-    saved, first = kept_places(program), kept_sections(program)
-    saved |= {name: first + i for i, name in enumerate(kept_flat(program))}
+    first = kept_sections(program)
+    flat = {name: first + i for i, name in enumerate(kept_flat(program))}
+    saved = {**kept_places(program), **flat}
     before = tuple(map(previous, program.states))
     operands = {group.operands[0] for group in schedule(program).groups}
     others = tuple(sorted(operands.difference(saved, before)))
@@ -60,7 +61,7 @@ def sections(program: Program) -> Sections:
         previous=before,
         gradients=gradients,
         totals=tuple(name for name in vector_totals(program) if name not in gradients),
-        count=first + len(kept_flat(program)) + len(before) + len(others),
+        count=first + len(flat) + len(before) + len(others),
     )
 
 
