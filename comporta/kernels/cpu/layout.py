@@ -9,8 +9,8 @@ same in all units, stands one number):
     state     the states; step s reads slot s and writes slot s + 1
     kept      what the backward pass needs, and over it, once read, the gradients of the products
     passing   values that a later block of the same step reads
-    flat      means of rows, and what else a later block reads that is the same in all units
-    kept_flat what the backward pass needs of such values
+    flat      means of rows
+    kept_flat what the backward pass needs that is the same in all units
     output    the output, or on the way back its gradient
     next      on the way back: gradients of the states, for the earlier step
     total     on the way back: gradients of the vectors, summed over steps and a few rows
@@ -170,13 +170,10 @@ def forward_step(program: Program, *, training: bool) -> Step:
         writes.write(name, Place("kept_flat", i), None)
         reads.setdefault(name, Place("kept_flat", i))
     flat = flat_values(plan.phases)
-    passing, numbers = _passing(plan.phases, reads, flat)
+    passing = _passing(plan.phases, reads, flat)
     for i, name in enumerate(passing):
         writes.write(name, Place("passing", i), (0.0,))
         reads[name] = Place("passing", i)
-    for i, name in enumerate(numbers, len(means)):
-        writes.write(name, Place("flat", i), None)
-        reads[name] = Place("flat", i)
     return Step(
         phases=plan.phases,
         reads=reads,
@@ -190,7 +187,7 @@ def forward_step(program: Program, *, training: bool) -> Step:
             "kept": kept_sections(program) if training else 0,
             "kept_flat": len(kept_numbers),
             "passing": len(passing),
-            "flat": len(means) + len(numbers),
+            "flat": len(means),
             "output": 1,
             "vector": len(program.vectors),
             **{f"stream{i}": 1 for i in range(len(program.streams))},
@@ -223,12 +220,10 @@ def backward_step(program: Program) -> Step:
     totals = vector_totals(program)
     for i, name in enumerate(totals):
         sums[writes.ready.get(name, 0)].append(Store((name,), Place("total", i)))
-    passing, numbers = _passing(adjoint.phases, reads, flat)
-    places = [Place("passing", i) for i in range(len(passing))]
-    places += [Place("flat", len(means) + i) for i in range(len(numbers))]
-    for name, place in zip((*passing, *numbers), places, strict=True):
-        writes.write(name, place, None)
-        reads[name] = place
+    passing = _passing(adjoint.phases, reads, flat)
+    for i, name in enumerate(passing):
+        writes.write(name, Place("passing", i), None)
+        reads[name] = Place("passing", i)
     return Step(
         phases=adjoint.phases,
         reads=reads,
@@ -243,7 +238,7 @@ def backward_step(program: Program) -> Step:
             "kept": kept_sections(program),
             "kept_flat": len(kept_flat(program)),
             "passing": len(passing),
-            "flat": len(means) + len(numbers),
+            "flat": len(means),
             "output": 1,
             "next": len(program.states),
             "total": len(totals),
@@ -290,10 +285,8 @@ def _means(phases: Sequence[Phase]) -> dict[str, Place]:
 
 def _passing(
     phases: Sequence[Phase], reads: Mapping[str, Place], flat: frozenset[str]
-) -> tuple[list[str], list[str]]:
-    """The values that a later block or a product reads and that stand nowhere yet; then those of
-    them that are flat.
-    """
+) -> tuple[str, ...]:
+    """The values that a later block or a product reads and that stand nowhere yet."""
     found: dict[str, None] = {}
     made: set[str] = set()
     for phase in phases:
@@ -301,7 +294,8 @@ def _passing(
         wanted += [o for s in phase.block for o in s.operands]
         found |= dict.fromkeys(o for o in wanted if o in made and o not in reads)
         made |= {s.name for s in phase.statements}
-    return [name for name in found if name not in flat], [name for name in found if name in flat]
+    assert flat.isdisjoint(found), "a block reads the flat values that it computes, no later one"
+    return tuple(found)
 
 
 @cache
