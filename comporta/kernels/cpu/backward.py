@@ -33,7 +33,7 @@ from comporta.kernels.schedule import Group, schedule
 from comporta.kernels.weights import Weights
 
 # What the pass gives besides `Sizes.names`, before the gradients of weights.
-NUMBERS = ("kept", "scratch", "output", "d_x")
+_GIVEN = ("kept", "scratch", "output", "d_x")
 
 
 class _Again(NamedTuple):
@@ -173,7 +173,7 @@ def _plan(sizes: Sizes, row: int, step: int, wants_x: bool) -> _Plan:
     tasks = [pack.task(), loop, sums.task(), vectors.task()]
     computed |= adjoint.vectors.keys()
     names = (
-        *sizes.names, *NUMBERS, *sizes.gradient_names, *[each.name for each in again], *BOUNDS,
+        *sizes.names, *_GIVEN, *sizes.gradient_names, *[each.name for each in again], *BOUNDS,
     )  # fmt: skip
     return _Plan(
         scratch=scratch.bytes // sizes.real.bytes,

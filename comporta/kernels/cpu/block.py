@@ -34,10 +34,7 @@ def emit_block(e: Emitter, step: Step, phase: int, address: Address, soon: Addre
     sources = {name: address(step.reads[name]) for name in loads}
     targets = [address(store.place) for store in stores]
     totals = [address(store.place) for store in sums]
-    ahead = [
-        (soon(place), is_narrow(e.real, place.buffer))
-        for place in step.moving(phase)
-    ]  # fmt: skip
+    ahead = [(soon(place), is_narrow(e.real, place.buffer)) for place in step.moving(phase)]
     averages = [e.reserve(e.real.lanes) for _ in means]
     for average in averages:
         e.store(e.real.splat(0.0), average)

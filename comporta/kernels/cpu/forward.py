@@ -25,7 +25,7 @@ from comporta.kernels.schedule import Group, schedule
 _CHUNK_BYTES = 192 << 10
 _CHUNK_ROWS = 256
 # What the pass gives besides `Sizes.names`.
-NUMBERS = ("kept", "scratch", "output", "parity")
+_GIVEN = ("kept", "scratch", "output", "parity")
 # Moving one number takes about as long as so many multiply-adds.
 MOVE = 64
 
@@ -129,7 +129,7 @@ def plan(sizes: Sizes) -> Plan:
         scratch=scratch.bytes // sizes.real.bytes,
         pack=(numbers.task(), jobs.task()),
         loop=Task(kernel.function, tuple([fields.values[f] for f in kernel.fields]), sizes.parts),
-        names=(*sizes.names, *NUMBERS, *BOUNDS),
+        names=(*sizes.names, *_GIVEN, *BOUNDS),
     )
 
 

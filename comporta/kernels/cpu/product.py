@@ -154,7 +154,7 @@ def _remaining_rows(e: Emitter, height: int, i: Value, spans: list[tuple[int, Va
     (_, _, threes), (_, _, twos), (_, _, ones) = spans
     groups = e.div(threes, together)
     left = e.sub(threes, e.mul(groups, together))
-    # A number for each way in which panels may be left over.
+    # A number for each way in which panels may be left over; a single vector is a panel by itself.
     lefts = {
         (3,) * some + (2,) * more: some * 3 + more
         for some in range(together) for more in range(3) if some + more
