@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py [plain] [cells] [scans] [first] [compiled]
 
-Without a part's name all are measured but `compiled`, which waits for torch.compile. Outputs and
-gradients are compared before anything is timed. Times are medians of alternating calls, each waited
-for. In float32 all products keep all digits, ours and the rivals'.
+Without a part's name all are measured. Outputs and gradients are compared before anything is timed.
+Times are medians of alternating calls, each waited for. In float32 all products keep all digits,
+ours and the rivals'. The page is written after every part.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from machine import write_page
@@ -33,15 +35,26 @@ SHAPES = [
     (1, 1024, 256), (16, 512, 128), (32, 512, 256), (64, 512, 512), (64, 256, 1024),
     (128, 128, 2048),
 ]  # fmt: skip
-OTHERS = ["gru-reset-before", "lstm-peephole", "lstm-layer-norm", "mgu"]
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("gru-reset-before", {}), ("gru", {"zoneout": 0.1}), ("mgu", {}),
+    ("lstm-peephole", {}), ("lstm-layer-norm", {}), ("lstm", {"zoneout": 0.1}),
+]  # fmt: skip
 PLAIN = {"gru": "gru", "lstm": "lstm", "mgu": "gru"}
 SCANS = ["mingru", "qrnn"]
 LONG = (16, 16_384, 256)
+FIRST = [
+    ("gru", (16, 8, 128)), ("lstm", (16, 8, 512)), ("lstm-layer-norm", (16, 8, 256)),
+    ("nas", (16, 8, 128)),
+]  # fmt: skip
+LONGEST_COMPILATION = 120
+"""Seconds."""
+PIECES = 16
+"""Into so many a sequence is cut where the backward pass computes it again."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEVICE = "cuda"
 TOLERANCE = {"float32": 2e-3, "bfloat16": 6e-2}
 """Largest difference from what float32 gives, relative to the largest value."""
-SECONDS = 0.5
+SECONDS = 0.3
 PARTS = ["plain", "cells", "scans", "first", "compiled"]
 
 Shape = tuple[int, int, int]
@@ -91,6 +104,16 @@ def loop(function: Function) -> Function:
     return run
 
 
+def recomputed(function: Function, steps: int) -> Function:
+    """The same with less memory."""
+
+    def run() -> object:
+        with kernels.recompute(every=-(-steps // PIECES)):
+            return function()
+
+    return run
+
+
 def peak(function: Function) -> float:
     """MiB that a call takes beyond what was there."""
     function()
@@ -107,8 +130,10 @@ def values(layer: nn.Module, x: Tensor, gradient: Tensor, *, looped: bool = Fals
     step, forward = training(layer, x, gradient), inference(layer, x)
     if looped:
         step, forward = loop(step), loop(forward)
+    torch.manual_seed(0)
     step()
     found = [p.grad.double() for p in layer.parameters() if p.grad is not None]
+    torch.manual_seed(0)
     return [forward().double(), *found]
 
 
@@ -131,11 +156,11 @@ def plain(rate: dict[str, float]) -> list[str]:
     lines = [
         "Milliseconds of ours, and beside them how many times as long others take; the share of "
         "the rate of torch's product of matrices that a training step reaches; memory of a "
-        "training step beside cuDNN's.",
+        f"training step beside cuDNN's, as it is and with `recompute` of {PIECES} pieces.",
         "",
         "| cell | B, T, H | dtype | products | train | share | cuDNN | loop | JAX | forward | "
-        "cuDNN | memory |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "cuDNN | memory | recomputed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in ("gru", "lstm"):
         for shape in SHAPES:
@@ -168,7 +193,10 @@ def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
     if dtype == "float32" and (jax := jax_steps(*cpu)):
         found |= milliseconds({"JAX": jax})
     program = kernels.compile_cell(get(name))
-    memory = peak(trains["ours"]) / peak(trains["cuDNN"])
+    base = peak(trains["cuDNN"])
+    memory, less = (
+        peak(step) / base for step in (trains["ours"], recomputed(trains["ours"], steps))
+    )
     work = 2 * batch * steps * GATES[name] * hidden * hidden * 5
     share = work / (1e-3 * found["ours"]) / rate
     ratios = [f"{found[who] / found['ours']:.2f}" if who in found else ""
@@ -176,24 +204,26 @@ def plain_row(name: str, shape: Shape, dtype: str, rate: float) -> str:
     return (
         f"| {name} | {', '.join(map(str, shape))} | {dtype} | {way(program, x, hidden)} | "
         f"{found['ours']:.2f} | {share:.0%} | {' | '.join(ratios)} | {forward['ours']:.2f} | "
-        f"{forward['cuDNN'] / forward['ours']:.2f} | {memory:.2f} |"
+        f"{forward['cuDNN'] / forward['ours']:.2f} | {memory:.2f} | {less:.2f} |"
     )
 
 
 def jax_steps(layer: nn.RNNBase, x: Tensor, gradient: Tensor) -> Function | None:
-    """A training step of a lax.scan, on the GPU if JAX has one."""
+    """A training step of a lax.scan, where JAX has a GPU."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
     import jax_layers
 
     found = jax_layers.steps(layer, x, gradient)
-    return found[1] if found else None
+    if found is None or sys.modules["jax"].default_backend() != "gpu":
+        return None
+    return found[1]
 
 
-def beside_a_loop(name: str, shape: Shape, dtype: str) -> dict[str, float]:
+def beside_a_loop(name: str, shape: Shape, dtype: str, **options: Any) -> dict[str, float]:
     """Milliseconds of a training step of a cell, and of the loop in Python."""
     batch, steps, hidden = shape
-    layer = Recurrent(name, hidden, hidden).to(DEVICE)
+    layer = Recurrent(name, hidden, hidden, **options).to(DEVICE)
     x = torch.randn(batch, steps, hidden, device=DEVICE)
     gradient = torch.randn_like(x)
     exact = values(layer, x, gradient, looped=True)
@@ -221,12 +251,13 @@ def cells() -> list[str]:
     for shape in SHAPES[1:3]:
         for dtype in DTYPES:
             base = {name: beside_a_loop(name, shape, dtype)["ours"] for name in ("gru", "lstm")}
-            for name in OTHERS:
-                found = beside_a_loop(name, shape, dtype)
+            for name, options in OTHERS:
+                found = beside_a_loop(name, shape, dtype, **options)
                 ours, beside = found["ours"], base[PLAIN[name.partition("-")[0]]]
+                what = ", ".join([name, *options]), ", ".join(map(str, shape)), dtype
                 lines.append(
-                    f"| {name} | {', '.join(map(str, shape))} | {dtype} | {ours:.2f} | "
-                    f"{ours / beside:.2f} | {found['loop'] / ours:.1f} |"
+                    f"| {' | '.join(what)} | {ours:.2f} | {ours / beside:.2f} | "
+                    f"{found['loop'] / ours:.1f} |"
                 )
                 print(lines[-1], flush=True)
     return lines
@@ -257,93 +288,58 @@ def scans(bandwidth: float) -> list[str]:
     return lines
 
 
-FIRST = """
-import time, torch
-from comporta.nn import Recurrent
-layer = Recurrent("{cell}", 64, {hidden}).cuda()
-x = torch.randn(16, 8, 64, device=DEVICE)
-before = time.perf_counter()
-layer(x)[0].sum().backward()
-torch.cuda.synchronize()
-print(time.perf_counter() - before)
-"""
-
-
 def first() -> list[str]:
     """What the first training step of a process takes, with an empty cache and with a full one."""
     lines = [
         "Seconds of the first training step of a process: nothing compiled yet, and again.",
         "",
-        "| cell | H | cold | warm |",
+        "| cell | B, T, H | cold | warm |",
         "|---|---|---|---|",
     ]
-    for cell, hidden in (("gru", 128), ("lstm", 512), ("lstm-layer-norm", 256), ("nas", 128)):
+    for cell, shape in FIRST:
         with tempfile.TemporaryDirectory() as folder:
-            seconds = []
-            for _ in range(2):
-                done = subprocess.run(
-                    [sys.executable, "-c", FIRST.format(cell=cell, hidden=hidden)],
-                    env={**os.environ, "COMPORTA_CACHE": folder, "TRITON_CACHE_DIR": folder},
-                    check=True, capture_output=True, text=True,
-                )  # fmt: skip
-                seconds.append(float(done.stdout))
-        lines.append(f"| {cell} | {hidden} | {seconds[0]:.1f} | {seconds[1]:.2f} |")
+            caches = {"COMPORTA_CACHE": folder, "TRITON_CACHE_DIR": folder}
+            cold, warm = (alone("first", cell, shape, **caches)[0] for _ in range(2))
+        lines.append(f"| {cell} | {', '.join(map(str, shape))} | {cold:.1f} | {warm:.2f} |")
         print(lines[-1], flush=True)
     return lines
 
 
-COMPILED = """
-import sys, time, torch
-sys.path.insert(0, {folder!r})
-from timing import interleaved
-from comporta import kernels
-from comporta.cells import get
-from comporta.kernels import reference
-from comporta.nn import Recurrent
-batch, steps, hidden = {shape}
-layer = Recurrent({cell!r}, hidden, hidden).cuda()
-program, weights = kernels.compile_cell(get({cell!r})), dict(layer.weights())
-x = torch.randn(batch, steps, hidden, device="cuda")
-loop = torch.compile(lambda x: reference.run(program, x, None, weights)[0])
-
-def train(run):
-    def step():
-        layer.zero_grad()
-        run(x).sum().backward()
-        torch.cuda.synchronize()
-    return step
-
-before = time.perf_counter()
-train(loop)()
-took = time.perf_counter() - before
-ours, theirs = interleaved([train(lambda x: layer(x)[0]), train(loop)], 1.0)
-print(took, theirs / ours)
-"""
-LONGEST_COMPILATION = 120
-
-
 def compiled() -> list[str]:
-    """The loop in Python under torch.compile, which unrolls it."""
+    """A loop over torch.nn's cell under torch.compile, which unrolls it."""
     lines = [
-        f"The loop in Python under torch.compile, within {LONGEST_COMPILATION} s: how long it "
-        "takes to compile, and how many times as long as ours a training step then takes.",
+        "A loop over torch.nn's cell under torch.compile: how long it takes to compile, and how "
+        "many times as long as ours a training step then takes. From the shortest sequence up to "
+        f"the first that takes more than {LONGEST_COMPILATION} s.",
         "",
         "| cell | B, T, H | compiles in | train |",
         "|---|---|---|---|",
     ]
-    for shape in ((128, 16, 2048), SHAPES[-1]):
-        folder = os.path.dirname(__file__)
-        code = COMPILED.format(shape=shape, cell="gru", folder=folder)
+    for shape in sorted(SHAPES, key=lambda shape: shape[1]):
+        row = f"| gru | {', '.join(map(str, shape))} |"
         try:
-            done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
-                                  text=True, timeout=LONGEST_COMPILATION)  # fmt: skip
-            took, ratio = map(float, done.stdout.split())
-            found = f"{took:.0f} s | {ratio:.2f}"
+            took, ratio = alone("compiled", "gru", shape, limit=LONGEST_COMPILATION)
         except subprocess.TimeoutExpired:
-            found = f"more than {LONGEST_COMPILATION} s |"
-        lines.append(f"| gru | {', '.join(map(str, shape))} | {found} |")
+            lines.append(f"{row} more than {LONGEST_COMPILATION} s | |")
+            break
+        lines.append(f"{row} {took:.0f} s | {ratio:.2f} |")
         print(lines[-1], flush=True)
     return lines
+
+
+def alone(
+    what: str, cell: str, shape: Shape, *, limit: int | None = None, **environment: str
+) -> list[float]:
+    """What `gpu_alone.py` prints, in a process of its own."""
+    script = str(Path(__file__).with_name("gpu_alone.py"))
+    done = subprocess.run(
+        [sys.executable, script, what, cell, *map(str, shape), "--device", DEVICE],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=limit,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{what} of {cell} at {shape} failed:\n{done.stderr}")
+    return list(map(float, done.stdout.split()))
 
 
 def limits() -> tuple[dict[str, float], float]:
@@ -377,11 +373,11 @@ def main() -> None:
     ]
     parts = {"plain": lambda: plain(rate), "cells": cells, "scans": lambda: scans(bandwidth),
              "first": first, "compiled": compiled}  # fmt: skip
-    for name in options.parts or PARTS[:-1]:
-        lines += ["", *parts[name]()]
-    print(f"{time.perf_counter() - began:.0f} s")
     command = " ".join(["python benchmarks/gpu.py", *options.parts])
-    write_page("gpu", "Layers on a GPU", command, lines)
+    for name in options.parts or PARTS:
+        lines += ["", *parts[name]()]
+        write_page("gpu", "Layers on a GPU", command, lines)
+    print(f"{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -78,14 +78,16 @@ def tiles(program: Program, batch: int, hidden: int, dtype: torch.dtype, process
     plan = schedule(program)
     matrices = sum(len(group.matrices) for group in plan.groups)
     everything = max(16, triton.next_power_of_2(hidden))
-    if not matrices and not any(phase.means for phase in plan.phases):
+    # A normalization takes registers: threads have what does not fit into theirs in memory.
+    normalizes = any(phase.means for phase in plan.phases)
+    if not matrices and not normalizes:
         units = min(128, everything)
         return Tiles(1, units, 16, "whole", -(-hidden // units), _UNLIMITED, 1)
     column = matrices * everything * dtype.itemsize
-    # Products of float32 in all its digits take no tensor cores, but registers.
+    # Products of float32 in all its digits take registers, and no tensor cores.
     is_exact = dtype == torch.float32 and _is_exact()
     if everything <= _LARGEST_WHOLE and column * everything <= _BYTES_OF_MATRICES:
-        warps = 8 if is_exact else 4
+        warps = 8 if is_exact or normalizes else 4
         return Tiles(16 if matrices else 1, everything, 16, "whole", 1, _UNLIMITED, warps)
     units = 16
     while -(-hidden // units) > processors:
@@ -98,7 +100,8 @@ def tiles(program: Program, batch: int, hidden: int, dtype: torch.dtype, process
     held = column * (units + rows)
     way: Way = "streamed" if is_exact or held > _BYTES_OF_SHARED_MEMORY else "held"
     depth = everything if way == "held" else 32 if is_exact else 64
-    warps = 8 if rows > 16 or (way == "held" and held > _BYTES_OF_MATRICES) else 4
+    is_large = rows > 16 or (way == "held" and held > _BYTES_OF_MATRICES)
+    warps = 8 if is_large or normalizes else 4
     return Tiles(rows, units, depth, way, slices, max(1, processors // slices), warps)
 
 
