@@ -29,7 +29,7 @@ def check(
         weights.names,
         x.shape,
         None if state is None else tuple([value.shape for value in state]),
-        tuple([tensor.shape for tensor in weights.tensors]),
+        weights.shapes,
         None if lengths is None else lengths.shape,
     )
 
@@ -88,7 +88,7 @@ def hidden_size(program: Program, weights: Mapping[str, Tensor]) -> int:
         ShapeError: there are none.
     """
     if isinstance(weights, Weights):
-        return rows_of(program, weights.names, [tensor.shape for tensor in weights.tensors])
+        return rows_of(program, weights.names, weights.shapes)
     return rows_of(program, [(name,) for name in weights], [t.shape for t in weights.values()])
 
 

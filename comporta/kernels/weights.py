@@ -22,6 +22,9 @@ class Weights(Mapping[str, Tensor]):
         tensors: the tensors.
         names: for each tensor the parameters stacked in it, all of one shape.
 
+    Attributes:
+        shapes: of the tensors.
+
     >>> import torch
     >>> weights = Weights([torch.arange(4.0).view(4, 1)], (("W_z", "W_n"),))
     >>> weights["W_n"].tolist()
@@ -29,8 +32,8 @@ class Weights(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Sequence[Tensor], names: Names) -> None:
-        self.tensors = tensors
-        self.names = names
+        self.tensors, self.names = tensors, names
+        self.shapes = tuple([tensor.shape for tensor in tensors])
 
     @property
     def places(self) -> dict[str, tuple[int, int, int]]:
@@ -50,7 +53,7 @@ class Weights(Mapping[str, Tensor]):
         Raises:
             KeyError: there is no such parameter.
         """
-        return shapes(self.names, [tensor.shape for tensor in self.tensors])[name]
+        return shapes(self.names, self.shapes)[name]
 
     def apart(self) -> dict[str, Tensor]:
         """All parameters as tensors of their own, views of those that hold several."""

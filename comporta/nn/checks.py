@@ -65,14 +65,15 @@ def check_probability(name: str, p: object) -> None:
         raise ConfigurationError(f"{name} must be a probability from 0 to 1; it is {p!r}")
 
 
-def autocasts(device: torch.device) -> bool:
-    """Whether `torch.autocast` is on for a device.
+def autocasts(x: Tensor) -> bool:
+    """Whether `torch.autocast` is on for the device of a tensor.
 
     >>> with torch.autocast("cpu"):
-    ...     autocasts(torch.device("cpu")), autocasts(torch.device("meta"))
+    ...     autocasts(torch.ones(1)), autocasts(torch.ones(1, device="meta"))
     (True, False)
     """
-    kind = device.type
+    # A device's name is long in coming.
+    kind = "cpu" if x.is_cpu else x.device.type
     # torch refuses to say it of a kind that has none.
     has_one = kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind)
     return has_one and torch.is_autocast_enabled(kind)
@@ -95,14 +96,14 @@ def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
             else "; torch.as_tensor(...) makes one of a list or an array"
         )
         raise ShapeError(f"{what} must be a tensor; it is a {type(value).__name__}{hint}")
-    if value.device != like.device:
+    if not (value.is_cpu and like.is_cpu) and value.device != like.device:
         raise ShapeError(
             f"{what} is on {value.device} and the weights are on {like.device}; move one of them "
             "with .to(device)"
         )
     if value.dtype == like.dtype:
         return value
-    if value.dtype.is_floating_point and autocasts(value.device):
+    if value.dtype.is_floating_point and autocasts(value):
         return value.to(like.dtype)
     hint = (
         f"bring it there with .to({like.dtype}), or the layer with .to({value.dtype})"

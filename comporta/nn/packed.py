@@ -99,7 +99,7 @@ class PackedLayer(nn.Module):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The packed parameters, one list for each layer and direction."""
-        return self._packed()
+        return [list(weights.tensors) for weights in self._weights()]
 
     def weights(self, layer: int = 0, direction: str = "forward") -> dict[str, Tensor]:
         """The weights of one layer by the names of the equations.
@@ -132,16 +132,14 @@ class PackedLayer(nn.Module):
         shown += f", proj_size={self.proj_size}" if self.proj_size else ""
         return shown + "".join(f", {k}={v}" for k, (v, usual) in changed.items() if v != usual)
 
-    def _packed(self) -> list[list[Tensor]]:
+    def _weights(self) -> list[Weights]:
         # torch's way from an attribute to a parameter is long; reparametrized ones are elsewhere.
         own: dict[str, Any] = self._parameters
-        return [
-            [own[name] if name in own else getattr(self, name) for name in names]
-            for names in self._parameters_of
-        ]
-
-    def _weights(self) -> list[Weights]:
-        return [Weights(packed, self._names) for packed in self._packed()]
+        found = []
+        for names in self._parameters_of:
+            packed = [own[name] if name in own else getattr(self, name) for name in names]
+            found.append(Weights(packed, self._names))
+        return found
 
     def _in_calls(self) -> list[InCall]:
         """What is drawn in evaluation, and in training."""

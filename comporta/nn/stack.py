@@ -76,7 +76,7 @@ def run(
         The output of the last layer, (B, T, H) or (B, T, 2H), and the states after the last step
         in the order of `states`.
     """
-    if autocasts(x.device):
+    if autocasts(x):
         # Left on, it would run the reference's products in half precision, and a state that passes
         # hundreds of them loses what it carries. Fused kernels keep states in float32.
         asked = torch.get_autocast_dtype(x.device.type)

@@ -79,7 +79,7 @@ class Sizes:
         """The matrix products of this number type."""
         return engine.products(self.bits)
 
-    @property
+    @cached_property
     def real(self) -> Real:
         """The number type."""
         return self.products.real
@@ -94,7 +94,7 @@ class Sizes:
         """A row of zeros (H,) that nobody writes to."""
         return fresh((self.hidden,), engine.NUMBERS[self.bits], zeros=True)
 
-    @property
+    @cached_property
     def batch_major(self) -> bool:
         """Whether the steps of one sequence lie side by side in memory, as they do in x."""
         return self.x[0] >= self.x[1]
@@ -258,8 +258,7 @@ class Call:
         self.lengths = lengths
         self.streams = [side_by_side(stream) for stream in streams]
         self.sizes = _sizes(
-            program, bits, shape, x.stride(), weights.names,
-            tuple([tensor.shape for tensor in weights.tensors]),
+            program, bits, shape, x.stride(), weights.names, weights.shapes,
             tuple([tensor.stride() for tensor in weights.tensors]),
             tuple([stream.stride() for stream in self.streams]),
             training, reverse, torch.get_num_threads(),

@@ -70,13 +70,15 @@ def forward(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """
     sizes, x = call.sizes, call.x
     made = plan(sizes)
-    if call.kept is None:
+    if call.kept is None and sizes.training:
         call.kept = Lease(made.numbers, x.dtype)
-    scratch = Lease(made.scratch, x.dtype)
+    # Of a pass that is not followed by another one nothing stays: one buffer is enough.
+    room = Lease(made.scratch + (0 if call.kept else made.numbers), x.dtype)
+    stays = call.kept.address if call.kept else room.address + made.scratch * x.itemsize
     output = call.fresh(sizes.hidden, call.output_dtype)
     state_size = sizes.batch, sizes.hidden
     finals = tuple([fresh(state_size, x.dtype) for _ in sizes.afters])
-    numbers = [call.kept.address, scratch.address, output.data_ptr(), 0]
+    numbers = [stays, room.address, output.data_ptr(), 0]
     call.run(made.work, ends(sizes, call.state), ends(sizes, finals), numbers)
     if not call.narrows:
         return output, finals

@@ -15,7 +15,15 @@ from typing import Any
 import torch
 
 _LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib")
-_parent = os.getpid()
+_is_forked = False
+
+
+def _forked() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def offers(threads: int) -> bool:
@@ -26,7 +34,7 @@ def offers(threads: int) -> bool:
     library = _library()
     return (
         library is not None
-        and os.getpid() == _parent
+        and not _is_forked
         and not library.omp_get_dynamic()
         and int(library.omp_get_thread_limit()) >= threads
     )
