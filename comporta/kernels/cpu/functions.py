@@ -27,8 +27,10 @@ _LOG1P_TERMS = {32: 8, 64: 17}
 _LARGEST_EXPONENT = {32: 127, 64: 1023}
 _MANTISSA_BITS = {32: 23, 64: 52}
 # ln 2 in two parts: the first has so few bits that its product with n is exact.
-_LN2_HIGH = {32: 0.693359375, 64: 6.93147180369123816490e-01}
-_LN2_LOW = {32: -2.12194440054690583e-4, 64: 1.90821492927058770002e-10}
+_LN2 = {
+    32: (0.693359375, -2.12194440054690583e-4),
+    64: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+}
 # pi / 2 in parts. A fused multiply-add subtracts n times the first without rounding, since what is
 # left has fewer digits.
 _HALF_PI = {
@@ -133,7 +135,7 @@ class VectorMath:
 
     def _sigmoid(self, a: Value) -> Value:
         limit = _SIGMOID_LIMIT[self.real.bits]
-        _, m, scale = self._reduce(self.b.fneg(self._clamp(a, -limit, limit)))
+        _, m, scale = self._reduce(self._clamp(a, -limit, limit), sign=-1.0)
         exp = self.e.fma(m, scale, scale)
         value = self._quotient(self.one, self.b.fadd(self.one, exp))
         # Beyond the limit it would be subnormal.
@@ -143,7 +145,8 @@ class VectorMath:
     def _tanh(self, a: Value) -> Value:
         limit = _TANH_IS_ONE[self.real.bits]
         clamped = self._clamp(a, -limit, limit)
-        _, m, scale = self._reduce(self.b.fadd(clamped, clamped))
+        is_small = self.real.bits == 32
+        _, m, scale = self._reduce(self.b.fadd(clamped, clamped), is_small=is_small)
         # exp(2a) - 1 = scale * m + (scale - 1), which keeps its digits near 0, where scale is 1.
         expm1 = self.e.fma(m, scale, self.b.fsub(scale, self.one))
         return self._quotient(expm1, self.b.fadd(expm1, self.real.splat(2.0)))
@@ -182,8 +185,8 @@ class VectorMath:
         f = b.fsub(mantissa, self.one)
         s = b.fdiv(f, b.fadd(f, real.splat(2.0)))
         series = self._twice_artanh(s, _LOG_TERMS[real.bits])
-        result = self.e.fma(n, real.splat(_LN2_HIGH[real.bits]),
-                            self.e.fma(n, real.splat(_LN2_LOW[real.bits]), series))  # fmt: skip
+        high, low = _LN2[real.bits]
+        result = self.e.fma(n, real.splat(high), self.e.fma(n, real.splat(low), series))
         result = b.select(b.fcmp_ordered("==", a, self.zero), real.splat(-math.inf), result)
         result = b.select(b.fcmp_unordered("<", a, self.zero), real.splat(math.nan), result)
         return b.select(b.fcmp_ordered("==", a, real.splat(math.inf)), a, result)
@@ -195,23 +198,29 @@ class VectorMath:
         twice = self.b.fadd(s, s)
         return self.e.fma(self.b.fmul(twice, z), series, twice)
 
-    def _reduce(self, a: Value) -> tuple[Value, Value, Value]:
-        """(n, m, 2**n) with exp(a) = 2**n * (1 + m), n whole and |m| < 0.42.
+    def _reduce(
+        self, a: Value, *, sign: float = 1.0, is_small: bool = False
+    ) -> tuple[Value, Value, Value]:
+        """(n, m, 2**n) with exp(sign * a) = 2**n * (1 + m), n whole and |m| < 0.42.
 
-        a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2 (1/2! + r/3! + ...). The power is
-        right where it is a normal number.
+        sign * a = n ln 2 + r with |r| <= ln(2) / 2, and m = r + r^2 (1/2! + r/3! + ...). The power
+        is right where it is a normal number. Where a is small, n times what one number lacks of
+        ln 2 is too little to be seen.
         """
         b, real = self.b, self.real
         # Adding a number this large rounds n to a whole one, with its exponent in the lowest bits.
         magic = real.splat(1.5 * 2.0 ** _MANTISSA_BITS[real.bits] + _LARGEST_EXPONENT[real.bits])
-        shifted = self.e.fma(a, real.splat(1.0 / math.log(2.0)), magic)
+        shifted = self.e.fma(a, real.splat(sign / math.log(2.0)), magic)
         n = b.fsub(shifted, magic)
         exponent = b.bitcast(shifted, ir.VectorType(real.integer, real.lanes))
         exponent = b.shl(exponent, self._integers(_MANTISSA_BITS[real.bits]))
-        r = self.e.fma(n, real.splat(-_LN2_HIGH[real.bits]), a)
-        r = self.e.fma(n, real.splat(-_LN2_LOW[real.bits]), r)
-        series = self._series(r, _exp_coefficients(real.bits))
-        return n, self.e.fma(b.fmul(r, r), series, r), b.bitcast(exponent, real.vector)
+        r = a
+        for part in (math.log(2.0),) if is_small else _LN2[real.bits]:
+            r = self.e.fma(n, real.splat(-sign * part), r)
+        # r is sign times as large here; so are the odd powers of it.
+        series = self._series(r, [sign**k * c for k, c in enumerate(_exp_coefficients(real.bits))])
+        rest = r if sign > 0 else b.fneg(r)
+        return n, self.e.fma(b.fmul(r, r), series, rest), b.bitcast(exponent, real.vector)
 
     def _series(self, z: Value, coefficients: Sequence[float]) -> Value:
         """c[0] + c[1] z + c[2] z^2 + ..., neighbours paired until one is left (Estrin's scheme).
