@@ -23,7 +23,9 @@ def _forked() -> None:
     _is_forked = True
 
 
-os.register_at_fork(after_in_child=_forked)
+# Where processes cannot be forked there is nothing to be told.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def offers(threads: int) -> bool:
