@@ -221,10 +221,10 @@ class PackedLayer(nn.Module):
         lengths: Tensor | None,
         weights: Sequence[Weights],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        call = self._calls[self.training]
+        call = self._calls[int(self.training)]
         if call.chosen.dropout != self.dropout:
             self._calls = self._in_calls()
-            call = self._calls[self.training]
+            call = self._calls[int(self.training)]
         layers = None
         if states is not None:
             layers = list(zip(*(state.unbind(0) for state in states), strict=True))

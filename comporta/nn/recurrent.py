@@ -231,7 +231,8 @@ class Recurrent(nn.Module):
     def in_call(self, begins: Tensor | None = None) -> InCall:
         """The step of every layer in one call, and what regularizes it."""
         if begins is None:
-            return self._calls[self.training]
+            # As an index torch.compile does not take a truth value in every version.
+            return self._calls[int(self.training)]
         return self._in_call(self.training, begins)
 
     def _in_call(self, training: bool, begins: Tensor | None) -> InCall:
