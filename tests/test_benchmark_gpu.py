@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,7 @@ OTHERS = [("lstm-peephole", {}), ("gru", {"zoneout": 0.1})]
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module, with small sizes, on a device that is none."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = __import__("gpu")
@@ -38,7 +38,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "reset_peak_memory_stats": None, "memory_allocated": 0, "max_memory_allocated": 2**20,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
-    return module
+    before = [products.fp32_precision for products in module.PRODUCTS]
+    yield module
+    for products, precision in zip(module.PRODUCTS, before, strict=True):
+        products.fp32_precision = precision
 
 
 def once(functions: Sequence[Any], seconds: float) -> list[float]:
