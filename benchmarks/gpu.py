@@ -245,10 +245,10 @@ def cells() -> list[str]:
     """Other cells beside our own plain one and beside the loop."""
     lines = [
         "Milliseconds of a training step, beside those of our own gru or lstm, and how many times "
-        "as long the loop in Python takes.",
+        "as long the loop in Python takes; milliseconds of a forward pass.",
         "",
-        "| cell | B, T, H | dtype | train | beside plain | loop |",
-        "|---|---|---|---|---|---|",
+        "| cell | B, T, H | dtype | train | beside plain | loop | forward |",
+        "|---|---|---|---|---|---|---|",
     ]
     for shape in SHAPES[1:3]:
         for dtype in DTYPES:
@@ -259,7 +259,7 @@ def cells() -> list[str]:
                 what = ", ".join([name, *options]), ", ".join(map(str, shape)), dtype
                 lines.append(
                     f"| {' | '.join(what)} | {ours:.2f} | {ours / beside:.2f} | "
-                    f"{found['loop'] / ours:.1f} |"
+                    f"{found['loop'] / ours:.1f} | {found['forward']:.2f} |"
                 )
                 print(lines[-1], flush=True)
     return lines

@@ -1,4 +1,7 @@
-"""The benchmark of the GPU from beginning to end, on a CPU: it must run where it is sent."""
+"""The benchmark of the GPU on a CPU, with small sizes: it must run where it is sent.
+
+All of it but what takes long even so: the machine's limits, and torch.compile.
+"""
 
 from __future__ import annotations
 

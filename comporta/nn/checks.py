@@ -96,6 +96,7 @@ def check_tensor(value: object, *, what: str, like: Tensor) -> Tensor:
             else "; torch.as_tensor(...) makes one of a list or an array"
         )
         raise ShapeError(f"{what} must be a tensor; it is a {type(value).__name__}{hint}")
+    # Devices are long in coming; there is only one CPU.
     if not (value.is_cpu and like.is_cpu) and value.device != like.device:
         raise ShapeError(
             f"{what} is on {value.device} and the weights are on {like.device}; move one of them "

@@ -145,8 +145,7 @@ class VectorMath:
     def _tanh(self, a: Value) -> Value:
         limit = _TANH_IS_ONE[self.real.bits]
         clamped = self._clamp(a, -limit, limit)
-        is_small = self.real.bits == 32
-        _, m, scale = self._reduce(self.b.fadd(clamped, clamped), is_small=is_small)
+        _, m, scale = self._reduce(self.b.fadd(clamped, clamped), is_small=True)
         # exp(2a) - 1 = scale * m + (scale - 1), which keeps its digits near 0, where scale is 1.
         expm1 = self.e.fma(m, scale, self.b.fsub(scale, self.one))
         return self._quotient(expm1, self.b.fadd(expm1, self.real.splat(2.0)))
